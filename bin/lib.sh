@@ -1,0 +1,179 @@
+# Shared by bin/lab and bin/test. Sourced, never run.
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+export PERRON_STATE=$root/.lab
+venv=$root/.venv
+cache=/var/cache/perron # apt packages and the image's tar, kept between runs
+run=/run/perron         # the machine's: podman's namespace, the locks
+# shellcheck disable=SC2034 # bin/test names its containers by it
+checkout=$(printf '%s' "$root" | sha256sum | cut -c1-8)
+
+# What the image holds: a minimal Debian with what Ansible needs to get in, as a fresh host has
+image_packages=systemd-sysv,dbus,dbus-user-session,python3,python3-apt,openssh-server,sudo,iproute2,ca-certificates,iputils-ping,procps,nftables,kmod,less,python3-debian
+release=trixie
+
+# die MESSAGE MEND: one clear message with the mend, then out
+die() {
+  printf '\n%s: %s\n  mend: %s\n' "$(basename "$0")" "$1" "$2" >&2
+  exit 1
+}
+
+declare -a step_names=() step_seconds=()
+# step NAME COMMAND…: run it, say how long it took
+step() {
+  local name=$1 began=$SECONDS
+  shift
+  printf '\n\033[1m▶ %s\033[0m\n' "$name"
+  "$@" 7>&- # bin/lab's lock
+  step_names+=("$name")
+  step_seconds+=($((SECONDS - began)))
+  printf '  %s: %s s\n' "$name" $((SECONDS - began))
+}
+
+as_root() {
+  [ "$(id -u)" = 0 ] && return
+  command -v sudo >/dev/null || die "this needs root" "run it as root, or install sudo"
+  exec sudo --preserve-env=PATH,PYENV_ROOT,PIP_CONFIG_FILE,PIP_FIND_LINKS,PIP_CERT,CI "$0" "$@"
+}
+
+supported_system() {
+  local id version
+  id=$(. /etc/os-release && echo "${ID:-}")
+  version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+  case "$id-$version" in
+    debian-12 | debian-13) ;;
+    *) die "unsupported system '$id $version'" "use a machine or a virtual machine with Debian 12 or 13" ;;
+  esac
+}
+
+disk_space() {
+  local free
+  free=$(df --output=avail -BG /var/lib | tail -n 1 | tr -dc 0-9)
+  [ "$free" -ge 8 ] || die "$free GiB free under /var/lib, the lab needs 8" "free some space, or 'bin/lab destroy' an older lab"
+}
+
+controller_packages() {
+  local wanted=(podman netavark aardvark-dns crun iptables nftables mmdebstrap util-linux openssh-client ca-certificates)
+  local missing=() package
+  for package in "${wanted[@]}"; do
+    [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  echo "  installing ${missing[*]}"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"; } \
+    >"$run/apt.log" 2>&1 || { tail -n 20 "$run/apt.log" >&2; die "apt could not install ${missing[*]}" "see the lines above; does 'apt-get update' work?"; }
+}
+
+find_python() {
+  local candidate
+  for candidate in python3.14 python3.13 python3.12 python3 \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9].*/bin/python3; do
+    candidate=$(command -v "$candidate") || continue
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  die "no Python 3.12 or later with venv" "Debian 13: apt install python3-venv; Debian 12: install one with pyenv"
+}
+
+virtual_environment() {
+  local stamp python
+  stamp=$(sha256sum <"$root/requirements.txt")
+  if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+    python=$(find_python)
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/pip" install --no-compile --disable-pip-version-check --require-hashes -r "$root/requirements.txt" \
+      >"$run/pip.log" 2>&1 || { tail -n 20 "$run/pip.log" >&2; die "pip could not install requirements.txt" "see pip's lines above"; }
+    printf '%s' "$stamp" >"$venv/stamp"
+  fi
+  export PATH="$venv/bin:$root/bin:$PATH"
+}
+
+# The Debian archive this machine itself uses
+apt_mirror() {
+  local uri
+  # shellcheck disable=SC2016 # apt's own variable
+  uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 -E '/debian/?$') ||
+    die "apt on this machine lists no Debian archive" "give /etc/apt/sources.list.d/ one; the lab takes its packages from there"
+  printf '%s' "${uri%/}"
+}
+
+image() {
+  local recipe tag tar mirror
+  mirror=$(apt_mirror)
+  recipe=$(declare -f image | cat - <(printf '%s' "$image_packages $release $mirror") | sha256sum | cut -c1-12)
+  tag=perron/debian:$release-$recipe
+  export PERRON_IMAGE=$tag
+  "$root/bin/podman" image exists "$tag" && return
+  exec 8>"$run/image.lock"
+  flock 8 # a second run waits instead of building twice
+  if ! "$root/bin/podman" image exists "$tag"; then
+    tar=$(mktemp "$run/image.XXXXXX.tar")
+    # shellcheck disable=SC2016 # mmdebstrap sets $1
+    # unsafe-io: a lab's disk need not survive a power cut; no documentation, no translations: nobody reads them there
+    mmdebstrap --quiet --variant=minbase --include="$image_packages" \
+      --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='force-unsafe-io' \
+      --aptopt='Acquire::Languages "none"' \
+      --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*' \
+      --customize-hook='printf "" > "$1"/etc/machine-id' \
+      "$release" "$tar" "deb $mirror $release main" "deb $mirror $release-updates main" \
+      "deb ${mirror%/debian}/debian-security $release-security main" ||
+      { rm -f "$tar"; die "mmdebstrap could not build the image from $mirror" "is the archive reachable? does it carry $release?"; }
+    "$root/bin/podman" import --quiet "$tar" "$tag" >/dev/null
+    rm -f "$tar"
+  fi
+  exec 8>&-
+}
+
+# The checkout that the lab of this machine belongs to, if there is one
+holder() { "$root/bin/podman" inspect --format '{{index .Config.Labels "perron"}}' perron-world 2>/dev/null || :; }
+
+# network NAME THIRD: 10.89.THIRD.0/24 and fd53:c00b:0:THIRD::/64 (fd53:c00b::/64 for the lab's own)
+network() {
+  "$root/bin/podman" network exists "$1" || "$root/bin/podman" network create --disable-dns --ipv6 \
+    --subnet "10.89.$2.0/24" --subnet "$3" "$1" >/dev/null
+}
+
+# One apt cache for all containers; downloads stay on the machine between runs
+apt_cache() {
+  network perron 53 fd53:c00b::/64
+  network perron-roles 54 fd53:c00b:0:54::/64
+  "$root/bin/container" cache perron-apt
+}
+
+# As bin/podman does, in the mount namespace that it keeps, where there is one
+where_podman_lives() {
+  if mountpoint -q "$run/mnt/namespace"; then nsenter --mount="$run/mnt/namespace" "$@"; else "$@"; fi
+}
+
+# What podman believes to run, but does not: it would never start again.
+forget_the_dead() {
+  local booted name id pid sandbox
+  command -v podman >/dev/null || return 0
+  # Where /run outlives a boot (a machine that is itself a container), podman takes the containers of the last
+  # boot for running: without these files it looks again, as after any other boot.
+  booted=$(($(date +%s) - $(ps -o etimes= -p 1)))
+  [ ! -e /run/libpod/alive ] || [ "$(stat -c %Y /run/libpod/alive)" -ge "$((booted - 1))" ] ||
+    rm -rf /run/libpod /run/containers /run/crun
+  # A container whose processes were ended together with podman's own (kill -9, a machine that ends all that was
+  # started on it) can only be removed; podman leaves its network namespace behind, which would go on answering.
+  while read -r name id pid; do
+    grep -qs "$id" "/proc/$pid/cgroup" && continue
+    sandbox=$("$root/bin/podman" inspect --format '{{.NetworkSettings.SandboxKey}}' "$name")
+    "$root/bin/podman" rm --force --time 0 "$name" >/dev/null
+    [ -z "$sandbox" ] || where_podman_lives ip netns delete "$(basename "$sandbox")" 2>/dev/null || :
+  done < <("$root/bin/podman" ps --no-trunc --filter label=perron --format '{{.Names}} {{.ID}} {{.Pid}}')
+}
+
+foundation() {
+  mkdir -p "$run" "$cache"
+  forget_the_dead
+  step "packages of this machine" controller_packages
+  step "Python environment" virtual_environment
+  step "Debian image" image
+  step "apt cache" apt_cache
+}
