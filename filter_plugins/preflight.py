@@ -1,0 +1,336 @@
+"""Everything that is wrong with an inventory, each with its mend, before anything is touched.
+
+"{{ hostvars | preflight_findings(groups) }}"     a list of sentences, empty when the inventory holds
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import yaml
+from ansible.constants import INTERNAL_STATIC_VARS
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+# Ansible loads filter plugins by their path; a neighbour is found only so
+sys.path.append(str(Path(__file__).parent))
+from manifests import SUFFIX, Groups, Hostvars, nearest, plain, read
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTATION_NETWORKS = [
+    ipaddress.ip_network(network)
+    for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
+]
+DOCUMENTATION_DOMAINS = ("example", "example.com", "example.net", "example.org", "invalid", "localhost")
+LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+# Variables that were called otherwise, for one release: {old: "what replaced it"}
+RENAMED: dict[str, str] = {}
+
+Specs = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _load(path: Path) -> Any:
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 # both are safe
+
+
+def role_specs(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """{role: {entry point: options}} of every role."""
+    return {
+        path.parts[-3]: {
+            entry: (spec or {}).get("options") or {} for entry, spec in (_load(path) or {}).get("argument_specs", {}).items()
+        }
+        for path in sorted(root.glob("roles/*/meta/argument_specs.yml"))
+    }
+
+
+def _origin(name: str, root: Path) -> str:
+    """Where a variable was written, as Ansible remembers it, as the beginning of a sentence."""
+    try:
+        # not a public interface: without it a message only loses its place
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return ""
+    origin = Origin.get_tag(name)
+    if not origin:
+        return ""
+    if not origin.path:
+        return f"{origin.description}: "
+    path = Path(str(origin.path))
+    place = path.relative_to(root) if path.is_relative_to(root) else path
+    return f"{place}:{origin.line_num}: " if origin.line_num else f"{place}: "
+
+
+class Inventory:
+    """The findings so far, and what they are about."""
+
+    def __init__(self, hostvars: Hostvars, groups: Groups, specs: Specs, root: Path) -> None:
+        self.groups = {str(name): [str(host) for host in hosts] for name, hosts in groups.items()}
+        self.coop = self.groups.get("coop", [])
+        # one look at each host: a second costs as much as the first
+        self.hostvars = {host: hostvars[host] for host in self.groups.get("all", [])}
+        self.names = {host: {str(name): name for name in variables} for host, variables in self.hostvars.items()}
+        self.specs = specs
+        self.root = root
+        self.said: dict[str, list[str]] = {}
+
+    def find(self, sentence: str, host: str = "") -> None:
+        self.said.setdefault(sentence, []).extend([host] if host else [])
+
+    def findings(self) -> list[str]:
+        """A sentence that is true of several hosts is said once."""
+        everywhere = {"", ", ".join(self.coop), ", ".join(self.groups.get("all", []))}
+        return [
+            sentence if (hosts := ", ".join(dict.fromkeys(names))) in everywhere else f"{sentence} [{hosts}]"
+            for sentence, names in self.said.items()
+        ]
+
+    def place(self, host: str, variable: str) -> str:
+        return _origin(self.names[host].get(variable, ""), self.root)
+
+    def value(self, host: str, variable: str) -> Any:
+        """What a variable is on a host; None when it has none or cannot be had, which is then a finding."""
+        if variable not in self.names[host]:
+            return None
+        try:
+            return plain(self.hostvars[host][variable])
+        except AnsibleError as error:
+            self.find(f"{self.place(host, variable)}{variable}: cannot be evaluated: {error.message}", host)
+            return None
+
+
+def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence[str]) -> None:
+    """Only leaves need a host of their own; the others are made of them."""
+    leaves = [name for name, group in declared.items() if not (group or {}).get("children")]
+    strangers = set(inventory.groups) - set(declared) - {"all", "ungrouped"}
+    for name in without:
+        if name not in declared:
+            inventory.find(f"coop_without: '{name}' is no group of groups.yml{nearest(name, declared)}")
+        elif inventory.groups[name]:
+            inventory.find(
+                f"coop_without: says '{name}' is not offered, but it has {', '.join(inventory.groups[name])}; "
+                "take it out of the list or out of the inventory"
+            )
+    for name in leaves:
+        if not inventory.groups[name] and name not in without:
+            hint = nearest(name, strangers)
+            inventory.find(
+                f"the group '{name}' has no host: give it one in the inventory, or list it in coop_without"
+                + (hint.replace("did you mean", "or is it misspelt as") if hint else "")
+            )
+    for host in {host for name in declared for host in inventory.groups[name]} - set(inventory.coop):
+        inventory.find(f"{host} carries a service but is not in the group 'coop': add it")
+
+
+def _unknown_variables(inventory: Inventory, declared: Iterable[str]) -> None:
+    own = {option for entries in inventory.specs.values() for options in entries.values() for option in options}
+    # what a host said of its keys earlier in the run is a variable of that run
+    keys = {f"{role}_key_records" for role in inventory.specs}
+    known = own | keys | {f"{service}{SUFFIX}" for service in declared}
+    for host, names in inventory.names.items():
+        for name, tagged in names.items():
+            if (
+                name in known
+                or name in INTERNAL_STATIC_VARS
+                or name.startswith(("ansible_", "molecule_", "vault_", "__"))
+                or name == "omit"
+            ):
+                continue
+            mend = (
+                f"it is called {RENAMED[name]} now"
+                if name in RENAMED
+                else f"no role knows it{nearest(name, known) or '; remove it, or add it to the role that should'}"
+            )
+            inventory.find(f"{_origin(tagged, inventory.root)}{name}: {mend}", host)
+
+
+def _specified(inventory: Inventory, host: str, entry: str) -> dict[str, Any]:
+    """The host's values of the variables of one entry point, those that are not of the right kind left out."""
+    options = inventory.specs["preflight"][entry]
+    given = {name: value for name in options if (value := inventory.value(host, name)) is not None}
+    for name, spec in options.items():
+        if spec.get("required") and name not in inventory.names[host]:
+            inventory.find(f"{name}: is missing; {spec['description']}", host)
+    right = {}
+    for name, value in given.items():
+        result = ArgumentSpecValidator({name: options[name]}).validate({name: value})
+        for message in result.error_messages:
+            inventory.find(f"{inventory.place(host, name)}{name}: {message}", host)
+        if not result.error_messages:
+            right[name] = result.validated_parameters[name]
+    return right
+
+
+def _bad_domain(name: str) -> str:
+    """What is wrong with a domain name; nothing when it is well."""
+    labels = name.split(".")
+    if not name.isascii():
+        return "write it in its ASCII form (xn--…)"
+    if len(labels) < 2 or len(name) > 253 or not all(map(LABEL.fullmatch, labels)) or labels[-1].isdigit():
+        return "a domain is two labels or more of a-z, 0-9 and inner '-', in lower case, without a final dot"
+    if any(name == reserved or name.endswith(f".{reserved}") for reserved in DOCUMENTATION_DOMAINS):
+        return "it is a name of documentation; give the cooperative's own"
+    return ""
+
+
+def _networks(inventory: Inventory, host: str, variable: str, values: Sequence[str]) -> list[Network]:
+    found: list[Network] = []
+    place = inventory.place(host, variable.partition(".")[0])
+    if not values:
+        inventory.find(f"{place}{variable}: is empty; list at least one network as ADDRESS/LENGTH", host)
+    for value in values:
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError as error:
+            inventory.find(f"{place}{variable}: '{value}' is no network: {error}; write it as ADDRESS/LENGTH", host)
+            continue
+        found.append(network)
+        if any(network.version == other.version and network.subnet_of(other) for other in DOCUMENTATION_NETWORKS):  # type: ignore[arg-type]
+            inventory.find(f"{place}{variable}: {value} is a network of documentation (RFC 5737, 3849); give your own", host)
+    return found
+
+
+def _cooperative(inventory: Inventory, host: str) -> list[Network]:
+    """What the house knows of the cooperative. Returns: the networks the host may be in."""
+    coop = _specified(inventory, host, "cooperative")
+    domains = [("coop_domain", coop.get("coop_domain"))]
+    domains += [("coop_member_domains", name) for name in coop.get("coop_member_domains", [])]
+    seen: set[str] = set()
+    for variable, name in domains:
+        if name is None:
+            continue
+        if wrong := _bad_domain(name):
+            inventory.find(f"{inventory.place(host, variable)}{variable}: '{name}': {wrong}", host)
+        if name in seen:
+            inventory.find(f"{inventory.place(host, variable)}{variable}: '{name}' is there twice; keep one", host)
+        seen.add(name)
+    zone = coop.get("coop_timezone", "UTC")
+    # a controller without the database knows none, and cannot judge
+    if zone not in (known := available_timezones() or {zone}):
+        hint = nearest(zone, known) or "; write it as Europe/Brussels"
+        inventory.find(f"{inventory.place(host, 'coop_timezone')}coop_timezone: '{zone}' is no time zone{hint}", host)
+    for plan, terms in coop.get("coop_plans", {}).items():
+        size = terms.get("quota_gib") if isinstance(terms, dict) else None
+        if not isinstance(size, int | float) or size <= 0:
+            inventory.find(
+                f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}: needs a size; write {{quota_gib: 5}}, in GiB", host
+            )
+    if coop.get("coop_grace_days", 0) < 0:
+        inventory.find(f"{inventory.place(host, 'coop_grace_days')}coop_grace_days: write a number of days, 0 or more", host)
+    if "admin_networks" in coop:
+        _networks(inventory, host, "admin_networks", coop["admin_networks"])
+    if "datacenter" not in coop:
+        return []
+    country = coop["datacenter"]["country"]
+    if country != coop.get("coop_country", country):
+        inventory.find(
+            f"{inventory.place(host, 'datacenter')}datacenter.country: {country} is not {coop['coop_country']} (coop_country): "
+            "members were promised that their data stays there; move the host",
+            host,
+        )
+    return _networks(inventory, host, "datacenter.networks", coop["datacenter"]["networks"])
+
+
+def _addresses(inventory: Inventory, host: str, networks: Sequence[Network]) -> None:
+    if not LABEL.fullmatch(host):
+        inventory.find(f"the host '{host}' is named under coop_domain: a single label of a-z, 0-9 and inner '-'")
+    for variable, text in _specified(inventory, host, "host").items():
+        place = inventory.place(host, variable)
+        version = int(variable[-1])
+        try:
+            address: Address = ipaddress.ip_address(text)
+        except ValueError:
+            address = ipaddress.ip_address("::" if version == 4 else "0.0.0.0")  # noqa: S104 # of the wrong family on purpose
+        if address.version != version:
+            inventory.find(f"{place}{variable}: '{text}' is no IPv{version} address", host)
+        elif any(address in network for network in DOCUMENTATION_NETWORKS):
+            inventory.find(
+                f"{place}{variable}: {text} is an address of documentation (RFC 5737, 3849); give the host's own", host
+            )
+        elif networks and not any(address in network for network in networks):
+            inventory.find(
+                f"{place}{variable}: {text} is in none of datacenter.networks ({', '.join(map(str, networks))}); correct one",
+                host,
+            )
+
+
+def _addresses_given_twice(inventory: Inventory) -> None:
+    owner: dict[str, str] = {}
+    for host in inventory.hostvars:
+        for variable in ("host_ipv4", "host_ipv6"):
+            text = str(inventory.value(host, variable) or "")
+            try:
+                address = str(ipaddress.ip_address(text))
+            except ValueError:
+                continue
+            if address in owner:
+                inventory.find(
+                    f"{inventory.place(host, variable)}{variable}: {address} is {owner[address]}'s already; give {host} its own"
+                )
+            owner.setdefault(address, host)
+
+
+def _secrets(inventory: Inventory, house: Mapping[str, Mapping[str, Any]]) -> None:
+    for service, entry in house.items():
+        for secret in entry["manifest"].get("secrets", []):
+            name = secret["name"]
+            for host in entry["hosts"]:
+                if not inventory.value(host, name):
+                    spare = [other for other in inventory.names[host] if other.startswith("vault_")]
+                    inventory.find(
+                        f"{name}: the secret of {service} is missing; run playbooks/secrets.yml, which makes it"
+                        f"{nearest(name, spare)}",
+                        host,
+                    )
+
+
+def _declared(children: Mapping[str, Any]) -> dict[str, Any]:
+    """Every group of groups.yml, by name; one that is only named below another may be spelt out elsewhere."""
+    found: dict[str, Any] = {}
+    for name, group in children.items():
+        found |= {
+            child: below for child, below in _declared((group or {}).get("children") or {}).items() if below or child not in found
+        }
+        found[name] = group or found.get(name)
+    return found
+
+
+def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = ROOT) -> list[str]:
+    root = Path(root)
+    declared = _declared(_load(root / "groups.yml")["all"]["children"])
+    if absent := [name for name in declared if name not in groups]:
+        return [
+            f"groups.yml is not among the inventory's sources (no group '{absent[0]}'): "
+            "name it first, as in -i groups.yml -i inventories/production, or run where ansible.cfg is"
+        ]
+    if not groups["coop"]:
+        return ["the inventory has no host in the group 'coop': name one, as inventories/production does"]
+    inventory = Inventory(hostvars, groups, role_specs(root), root)
+    first = inventory.coop[0]
+    _unknown_variables(inventory, declared)
+    without = inventory.value(first, "coop_without") or []
+    _groups(inventory, declared, without)
+    for host in inventory.coop:
+        networks = _cooperative(inventory, host)
+        _addresses(inventory, host, networks)
+    _addresses_given_twice(inventory)
+    try:
+        house, errors = read(inventory.hostvars, inventory.groups)
+    except AnsibleError as error:
+        house, errors = {}, [f"a manifest cannot be evaluated: {error.message}"]
+    for message in errors:
+        inventory.find(message)
+    _secrets(inventory, house)
+    return inventory.findings()
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"preflight_findings": preflight_findings}

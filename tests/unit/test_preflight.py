@@ -1,0 +1,234 @@
+"""What preflight refuses, and that it refuses nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import preflight
+import pytest
+import yaml
+from conftest import ROOT, Coop, play
+from preflight import preflight_findings
+
+Change = Callable[[Coop], Any]
+
+
+@pytest.fixture(autouse=True)
+def services_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A house that does not grow with the real one."""
+    (tmp_path / "roles/rspamd/meta").mkdir(parents=True)
+    (tmp_path / "roles/rspamd/meta/argument_specs.yml").write_text("argument_specs: {main: {options: {}}}")
+    for role in ("preflight", "valkey"):
+        (tmp_path / "roles" / role).symlink_to(ROOT / "roles" / role)
+    leaves = {name: {} for name in ("dns_primary", "dns_secondary", "directory", "mail")}
+    dns = {"children": {name: {} for name in ("dns_primary", "dns_secondary")}}
+    coop = {"children": dict.fromkeys(("dns", "directory", "mail"))}
+    children = {"coop": coop, "base": {"children": {"coop": {}}}, "dns": dns, "valkey": {"children": {"mail": {}}}} | leaves
+    (tmp_path / "groups.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+    monkeypatch.setattr(preflight, "ROOT", tmp_path)
+
+
+def findings(coop: Coop) -> list[str]:
+    return preflight_findings(coop.hostvars, coop.groups, preflight.ROOT)
+
+
+def on(host: str, **values: Any) -> Change:
+    return lambda coop: coop.hostvars[host].update(values)
+
+
+def everywhere(**values: Any) -> Change:
+    return lambda coop: [coop.hostvars[host].update(values) for host in coop.groups["coop"]]
+
+
+def without(name: str, *hosts: str) -> Change:
+    return lambda coop: [coop.hostvars[host].pop(name) for host in hosts]
+
+
+def group(name: str, *hosts: str) -> Change:
+    return lambda coop: coop.groups.update({name: list(hosts)})
+
+
+def test_a_good_inventory_holds(coop: Coop) -> None:
+    assert findings(coop) == []
+
+
+# One change, one finding
+REFUSED: dict[str, tuple[Change, str]] = {
+    "misspelt": (
+        on("a", valkey_maxmemory_mb=1),
+        "valkey_maxmemory_mb: no role knows it, did you mean 'valkey_maxmemory_mib'? [a]",
+    ),
+    "misspelt on world": (on("world", host_ip4="10.1.0.9"), "host_ip4: no role knows it, did you mean 'host_ipv4'? [world]"),
+    "unknown": (everywhere(zebra=1), "zebra: no role knows it; remove it, or add it to the role that should"),
+    "a manifest of no service": (
+        on("a", maill_manifest={}),
+        "maill_manifest: no role knows it, did you mean 'mail_manifest'? [a]",
+    ),
+    "missing": (without("coop_name", "a", "b"), "coop_name: is missing; Name of the cooperative, as members read it."),
+    "of another kind": (
+        everywhere(coop_languages=["fr", "en_GB"]),
+        "coop_languages: value of coop_languages must be one or more of",
+    ),
+    "documentation, IPv4": (on("b", host_ipv4="192.0.2.7"), "host_ipv4: 192.0.2.7 is an address of documentation"),
+    "documentation, IPv6": (on("b", host_ipv6="2001:db8::7"), "host_ipv6: 2001:db8::7 is an address of documentation"),
+    "outside its network": (
+        on("b", host_ipv4="10.2.0.2"),
+        "host_ipv4: 10.2.0.2 is in none of datacenter.networks (10.1.0.0/24, fd00:1::/64)",
+    ),
+    "no address": (on("b", host_ipv4="10.1.0.300"), "host_ipv4: '10.1.0.300' is no IPv4 address [b]"),
+    "the other family": (on("b", host_ipv6="10.1.0.9"), "host_ipv6: '10.1.0.9' is no IPv6 address [b]"),
+    "no IPv6": (without("host_ipv6", "b"), "host_ipv6: is missing; Its public IPv6 address. [b]"),
+    "given twice": (on("b", host_ipv6="fd00:1:0::1"), "host_ipv6: fd00:1::1 is a's already; give b its own"),
+    "world's": (on("b", host_ipv4="10.1.0.10"), "host_ipv4: 10.1.0.10 is b's already; give world its own"),
+    "a domain of one label": (everywhere(coop_domain="coop"), "coop_domain: 'coop': a domain is two labels or more"),
+    "capitals": (everywhere(coop_member_domains=["Famille.test"]), "coop_member_domains: 'Famille.test': a domain is two"),
+    "a final dot": (everywhere(coop_member_domains=["famille.test."]), "coop_member_domains: 'famille.test.': a domain is two"),
+    "letters beyond ASCII": (everywhere(coop_member_domains=["coopé.test"]), "'coopé.test': write it in its ASCII form"),
+    "documentation, domain": (
+        everywhere(coop_member_domains=["x.example.org"]),
+        "'x.example.org': it is a name of documentation",
+    ),
+    "a domain twice": (everywhere(coop_member_domains=["coop.test"]), "coop_member_domains: 'coop.test' is there twice"),
+    "another country": (
+        on("b", datacenter={"name": "there", "country": "US", "networks": ["10.1.0.0/24", "fd00:1::/64"]}),
+        "datacenter.country: US is not BE (coop_country): members were promised that their data stays there; move the host [b]",
+    ),
+    "no network": (everywhere(admin_networks=["10.0.0.1/8"]), "admin_networks: '10.0.0.1/8' is no network"),
+    "nobody's SSH": (everywhere(admin_networks=[]), "admin_networks: is empty; list at least one network"),
+    "documentation, network": (everywhere(admin_networks=["198.51.100.0/28"]), "198.51.100.0/28 is a network of documentation"),
+    "time zone": (everywhere(coop_timezone="Europe/Brussel"), "coop_timezone: 'Europe/Brussel' is no time zone"),
+    "a plan without size": (everywhere(coop_plans={"basic": {}}), "coop_plans.basic: needs a size; write {quota_gib: 5}"),
+    "a grace before today": (everywhere(coop_grace_days=-1), "coop_grace_days: write a number of days, 0 or more"),
+    "no secret": (
+        without("vault_mail_password", "b"),
+        "vault_mail_password: the secret of mail is missing; run playbooks/secrets.yml",
+    ),
+    "an empty secret": (on("b", vault_mail_password=""), "vault_mail_password: the secret of mail is missing"),
+    "a service without host": (
+        group("dns_secondary"),
+        "the group 'dns_secondary' has no host: give it one in the inventory, or list it",
+    ),
+    "not offered, yet there": (
+        everywhere(coop_without=["mail"]),
+        "coop_without: says 'mail' is not offered, but it has b; take it out",
+    ),
+    "not offered, unknown": (everywhere(coop_without=["meet"]), "coop_without: 'meet' is no group of groups.yml"),
+    "outside coop": (group("mail", "b", "world"), "world carries a service but is not in the group 'coop': add it"),
+    "manifest": (
+        lambda coop: coop.mail.update(nmes=[]),
+        "mail_manifest.nmes: unknown key, did you mean 'names'? (group_vars/mail.yml)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_in_one_sentence(coop: Coop, change: Change, said: str) -> None:
+    change(coop)
+    assert [said in finding for finding in findings(coop)] == [True], findings(coop)
+
+
+def test_a_misspelt_group_is_recognised(coop: Coop) -> None:
+    coop.groups |= {"directory": [], "directroy": ["a"]}
+    assert len(findings(coop)) == 1 and findings(coop)[0].startswith("the group 'directory' has no host")
+    assert findings(coop)[0].endswith(", or is it misspelt as 'directroy'?")
+
+
+def test_a_service_may_be_left_out_on_purpose(coop: Coop) -> None:
+    coop.groups["dns_secondary"] = []
+    everywhere(coop_without=["dns_secondary"])(coop)
+    assert findings(coop) == []
+
+
+def test_a_secret_misspelt_in_the_vault_is_recognised(coop: Coop) -> None:
+    coop.hostvars["b"]["vault_mail_pasword"] = coop.hostvars["b"].pop("vault_mail_password")
+    assert findings(coop)[0].endswith("did you mean 'vault_mail_pasword'? [b]")
+
+
+def test_no_secret_is_ever_said(coop: Coop) -> None:
+    coop.hostvars["b"] |= {"vault_mail_pasword": "hunter2", "vault_mail_password": ""}
+    assert "hunter2" not in str(findings(coop))
+
+
+def test_a_renamed_variable_says_what_replaced_it(coop: Coop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(preflight.RENAMED, "valkey_memory", "valkey_maxmemory_mib")
+    coop.hostvars["a"]["valkey_memory"] = 1
+    assert findings(coop) == ["valkey_memory: it is called valkey_maxmemory_mib now [a]"]
+
+
+def test_all_is_said_at_once(coop: Coop) -> None:
+    for change in (on("a", zebra=1), everywhere(coop_domain="x"), without("vault_mail_password", "b")):
+        change(coop)
+    assert len(findings(coop)) == 3
+
+
+def test_without_groups_yml(coop: Coop) -> None:
+    coop.groups = {"all": ["a"], "ungrouped": ["a"], "coop": ["a"]}
+    assert [finding[:58] for finding in findings(coop)] == ["groups.yml is not among the inventory's sources (no group "]
+
+
+def test_without_host(coop: Coop) -> None:
+    coop.groups = {name: [] for name in coop.groups}
+    assert findings(coop) == ["the inventory has no host in the group 'coop': name one, as inventories/production does"]
+
+
+# As a sysadmin runs it
+
+LAB = ("-i", "groups.yml", "-i", "inventories/lab/hosts.yml")
+
+
+def said(output: str) -> list[str]:
+    body = output.split("nothing was changed:", 1)[1].split("\nOrigin:", 1)[0]
+    return re.findall(r"^- (.*)$", body, re.MULTILINE)
+
+
+def test_the_example_is_refused_until_it_is_replaced() -> None:
+    run = play("playbooks/preflight.yml")
+    assert run.returncode != 0
+    lines = said(run.stdout + run.stderr)
+    assert any(
+        "inventories/production/hosts.yml" in line and "192.0.2.21 is an address of documentation" in line for line in lines
+    )
+    assert all("documentation" in line or line.startswith("vault_") for line in lines), lines
+
+
+def test_the_lab_holds_once_it_has_its_secrets_which_are_made_once(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("a password of this test")
+    (tmp_path / "inventory/group_vars/all").mkdir(parents=True)
+    (tmp_path / "inventory/hosts.yml").write_text("all: {}\n")
+    vault = tmp_path / "inventory/group_vars/all/vault.yml"
+    inventory = (*LAB, "-i", tmp_path / "inventory")
+    key = {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "password")}
+
+    secrets = ("playbooks/secrets.yml", *inventory, "-e", f"secrets_file={vault}")
+    unlocked = play(*secrets)
+    assert unlocked.returncode != 0 and "set ANSIBLE_VAULT_PASSWORD_FILE to its path" in unlocked.stdout + unlocked.stderr
+
+    made = play(*secrets, **key)
+    assert made.returncode == 0, made.stdout
+    if vault.exists():
+        assert vault.read_text().startswith("$ANSIBLE_VAULT;") and vault.stat().st_mode & 0o777 == 0o600
+        before = vault.read_bytes()
+        assert "changed=0" in play(*secrets, **key).stdout and vault.read_bytes() == before
+
+    holds = play("playbooks/preflight.yml", *inventory, **key)
+    assert holds.returncode == 0, holds.stdout + holds.stderr
+
+    misspelt = play("playbooks/preflight.yml", *inventory, "-e", "cop_name=x", **key)
+    assert said(misspelt.stdout + misspelt.stderr) == ["<CLI option '-e'>: cop_name: no role knows it, did you mean 'coop_name'?"]
+
+
+def test_the_vault_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("a password of this test")
+    (tmp_path / "vault.yml").write_text("vault_x: in the open\n")
+    run = play(
+        "playbooks/secrets.yml",
+        *LAB,
+        "-e",
+        f"secrets_file={tmp_path}/vault.yml",
+        ANSIBLE_VAULT_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+    assert run.returncode != 0 and "run: ansible-vault encrypt" in run.stdout + run.stderr
+    assert (tmp_path / "vault.yml").read_text() == "vault_x: in the open\n"
