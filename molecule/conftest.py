@@ -1,0 +1,79 @@
+"""What the scenarios' tests share. pytest finds the fixtures by itself; the rest is imported from `conftest`."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONTAINER = os.environ["PERRON_CONTAINER"]
+# Who signs the certificates of scenarios that need one
+AUTHORITY = "/usr/local/share/ca-certificates/scenario.crt"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def eventually[T](look: Callable[[], T], seconds: float = 60) -> T:
+    """The first true answer; the last one if none came in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := look()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    """The container's own."""
+    return str(host.check_output("hostname -I").split()[0])
+
+
+@pytest.fixture(scope="module")
+def tls(host: Any) -> ssl.SSLContext:
+    """A client that trusts the scenario's authority alone."""
+    return ssl.create_default_context(cadata=host.file(AUTHORITY).content_string)
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a playbook with the real groups and group_vars, the scenario's container being the host of all groups named."""
+    where = tmp_path_factory.mktemp("inventory")
+    # Beside the inventory, as the real ones have it: what is in the inventory itself gives way to the house's defaults
+    house = {
+        "coop_domain": "coop.test",
+        "coop_member_domains": ["famille.test"],
+        "coop_name": "Coopérative d'essai",
+        "secure_logging": True,
+        # an inventory of one host does not hold; preflight has a scenario of its own
+        "__preflight_done": True,
+    }
+    host = {
+        "ansible_connection": "containers.podman.podman",
+        "ansible_podman_executable": str(ROOT / "bin/podman"),
+        "ansible_podman_mount_detection": False,
+    }
+    (where / "group_vars").mkdir()
+    (where / "group_vars/all.yml").write_text(json.dumps(house))
+
+    def run(
+        playbook: str, *arguments: str, groups: Sequence[str], variables: Mapping[str, Any] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        hosts = {"hosts": {CONTAINER: host | dict(variables or {})}}
+        inventory = where / f"{'-'.join(groups)}.yml"
+        inventory.write_text(json.dumps({"all": {"children": dict.fromkeys(groups, hosts)}}))
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CACHE_PLUGIN": "memory",
+            "ANSIBLE_FORCE_COLOR": "false",
+            "PWD": str(ROOT),
+        }
+        command = ["ansible-playbook", "-i", "groups.yml", "-i", str(inventory), playbook, *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    return run
