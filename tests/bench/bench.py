@@ -1,0 +1,158 @@
+"""Measure what the project promises of its own speed. No test asserts a time; a figure is compared here by a person.
+
+Each comparison runs both sides in one go on the same machine:
+  lab      the lab from nothing, against apt alone installing the same packages in as many fresh containers
+  site     the second run of site.yml, against the same run under Ansible's stock configuration
+  members  member.yml with 2 000 members, against ldapadd of the same entries; and a second run of it
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".lab"
+HOSTS = ("world", "dyle", "lesse", "meuse")
+MEMBERS = 2000
+
+
+def run(*command: str, quiet: bool = True, given: str | None = None, **environment: str) -> str:
+    """Run a command, `given` its input; its output. A failure ends the bench and shows it."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
+    if not quiet:
+        print(done.stdout)
+    return done.stdout
+
+
+def seconds(action: Callable[[], object]) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def median(action: Callable[[], object], times: int = 3) -> float:
+    return statistics.median(seconds(action) for _ in range(times))
+
+
+def compare(what: str, ours: float, theirs: float, against: str, bound: float) -> None:
+    print(f"{what}: {ours:.1f} s; {against}: {theirs:.1f} s; ratio {ours / theirs:.2f} (bound {bound})", flush=True)
+
+
+def packages(container: str) -> set[str]:
+    return set(run("bin/podman", "exec", container, "dpkg-query", "-Wf", "${Package}\n").split())
+
+
+def lab() -> None:
+    """Both sides start with an empty apt cache, and both install on four hosts at once."""
+    run("bin/lab", "destroy", "--all")
+    ours = seconds(lambda: run("bin/lab"))
+    wanted = {host: packages(f"perron-{host}") for host in HOSTS}
+    run("bin/lab", "destroy")
+    run("rm", "-rf", "/var/cache/perron/apt")
+    theirs = seconds(lambda: apt_alone(wanted))
+    compare("lab from nothing", ours, theirs, "image, apt and the same packages alone", 2.5)
+
+
+def apt_alone(wanted: dict[str, set[str]]) -> None:
+    run("bash", "-c", ". bin/lib.sh; mkdir -p $run $cache; image; apt_cache")
+    names = {host: f"perron-bench-{host}" for host in wanted}
+    for number, name in enumerate(names.values(), start=30):
+        run("bin/container", "host", name, f"10.89.53.{number}", f"fd53:c00b::{number}")
+    install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends $(cat)"
+    running = []
+    for host, name in names.items():
+        missing = "\n".join(sorted(wanted[host] - packages(name)))
+        process = subprocess.Popen(
+            ["bin/podman", "exec", "-i", "-e", "DEBIAN_FRONTEND=noninteractive", name, "sh", "-c", install],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert process.stdin
+        process.stdin.write(missing)
+        process.stdin.close()
+        running.append(process)
+    failed = [process.args for process in running if process.wait()]
+    run("bin/podman", "rm", "-f", "-t", "0", *names.values())
+    if failed:
+        sys.exit(f"apt alone failed: {failed}")
+
+
+def site() -> None:
+    run("bin/lab")
+    ours = median(lambda: run("bin/lab", "run", "playbooks/site.yml"))
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as stock:
+        # Ansible's own defaults; only where the repository's parts are is said
+        stock.write(f"[defaults]\nroles_path={ROOT}/roles\nfilter_plugins={ROOT}/filter_plugins\n")
+        stock.flush()
+        theirs = median(lambda: run("bin/lab", "run", "playbooks/site.yml", ANSIBLE_CONFIG=stock.name))
+    print(f"second site.yml: {ours:.1f} s (bound 60 s)")
+    compare("second site.yml", ours, theirs, "under Ansible's stock configuration", 0.7)
+    with tempfile.TemporaryDirectory() as packages:
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", packages, "mitogen")
+        mitogen = {
+            "PYTHONPATH": packages,
+            "ANSIBLE_STRATEGY": "mitogen_linear",
+            "ANSIBLE_STRATEGY_PLUGINS": f"{packages}/ansible_mitogen/plugins/strategy",
+        }
+        fast = median(lambda: run("bin/lab", "run", "playbooks/site.yml", **mitogen))
+    compare("second site.yml with Mitogen", fast, theirs, "under Ansible's stock configuration", 0.3)
+
+
+def members() -> None:
+    """Both sides give the directory the same entries with the same passwords in clear, so both wait for it to hash them."""
+    run("bin/lab")
+    columns = ("login", "mail", "given_name", "family_name", "language", "plan")
+    with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(columns)
+        for number in range(MEMBERS):
+            writer.writerow((f"bench{number}", f"bench{number}@coop.test", "Bench", f"Number {number}", "fr", "basic"))
+        table.flush()
+        member = ("bin/lab", "run", "playbooks/member.yml", "-e", f"members_csv={table.name}")
+        ours = seconds(lambda: run(*member))
+        again = seconds(lambda: unchanged(run(*member)))
+    inside = ("bin/podman", "exec", "-i", "perron-dyle", "sh", "-ec")
+    root = "-Q -Y EXTERNAL -H ldapi:///"
+    spool = "/var/lib/perron-members/initial-passwords"
+    found = run(*inside, f"ldapsearch {root} -LLL -o ldif-wrap=no -b ou=members,dc=coop,dc=test '(uid=bench*)'")
+    passwords = dict(line.split("\t") for line in run(*inside, f"cat {spool}").splitlines())
+    entries = {}
+    for entry in found.strip().split("\n\n"):
+        dn, *attributes = [line for line in entry.splitlines() if not line.startswith("userPassword:")]
+        name = dn.removeprefix("dn: ")
+        entries[name] = "\n".join([dn, *attributes, f"userPassword: {passwords[name]}"])
+    names = "".join(f"{name}\n" for name in entries)
+    run(*inside, f"ldapdelete {root}; sed -i '/^uid=bench/d' {spool}", given=names)
+    theirs = seconds(lambda: run(*inside, f"ldapadd {root}", given="\n\n".join(entries.values())))
+    run(*inside, f"ldapdelete {root}", given=names)
+    compare(f"member.yml, {len(entries)} members", ours, theirs, "ldapadd of the same entries", 10)
+    print(f"member.yml, {len(entries)} members again: {again:.1f} s, nothing changed")
+
+
+def unchanged(output: str) -> None:
+    if set(re.findall(r"changed=(\d+)", output)) != {"0"}:
+        sys.exit(f"the second run changed something:\n{output[-4000:]}")
+
+
+def main() -> None:
+    parts: dict[str, Callable[[], None]] = {"lab": lab, "site": site, "members": members}
+    for name in sys.argv[1:] or parts:
+        if name not in parts:
+            sys.exit(f"unknown part '{name}': one of {' '.join(parts)}")
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()

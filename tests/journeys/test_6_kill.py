@@ -1,0 +1,60 @@
+"""Killed in the middle: each message that was answered 250 is in a mailbox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Clients, Member, token, until
+from testinfra.host import Host
+
+MESSAGES = 2000
+KILLS = (500, 1000)  # after so many answers
+# What was under way comes again (RFC 5321, 4.5.5): at each kill, of load.py's eight senders and of Postfix' eight deliveries
+DUPLICATES = MESSAGES // 100
+# The daemons themselves, master processes and workers
+VICTIMS = """pkill -9 -x -f '/usr/lib/postfix/sbin/master.*'
+pkill -9 -x 'smtpd|cleanup|qmgr|lmtp|dovecot|auth|stats'"""
+
+
+def masters(host: Host) -> list[str]:
+    """The process each daemon began with; 0 where it does not run."""
+    return host.run("systemctl show --value --property MainPID dovecot; cat /var/spool/postfix/pid/master.pid").stdout.split()
+
+
+def all_new(now: list[str], before: list[str]) -> bool:
+    return len(now) == len(before) == 2 and "0" not in now and not set(now) & set(before)
+
+
+@pytest.mark.fault
+def test_nothing_acknowledged_is_lost(
+    clients: Clients, members: dict[str, Member], mail_host: Host, world: Host, inventory: dict[str, dict[str, str]]
+) -> None:
+    bram = members["bram"]
+    subject = token()  # an earlier run's messages are not this one's
+    mx = clients.run("dig", "+short", "mx.stranger.test", "A").text.strip()
+    program = Path(__file__).with_name("load.py").read_text()
+    assert clients.run("tee", "/root/load.py", stdin=program).code == 0
+    world.run(
+        f"nohup python3 /root/load.py {clients.server} {bram.mail} {MESSAGES} {mx} {subject} "
+        ">/root/acknowledged 2>/root/load.err </dev/null & echo $! >/root/load.pid"
+    )
+
+    def acknowledged() -> set[str]:
+        return set(world.run("cat /root/acknowledged").stdout.split())
+
+    for count in KILLS:
+        until(f"{count} messages are acknowledged", lambda count=count: len(acknowledged()) >= count, 120)
+        killed = masters(mail_host)
+        mail_host.run(VICTIMS)
+        until("Postfix and Dovecot are back by themselves", lambda killed=killed: all_new(masters(mail_host), killed), 20)
+    until("the sender is done", lambda: world.run("! kill -0 $(cat /root/load.pid)").rc == 0, 240)
+    assert len(acknowledged()) == MESSAGES, world.run("tail -n 3 /root/load.err").stdout
+
+    def arrived() -> list[str]:
+        listing = mail_host.run(f"doveadm -f tab fetch -u {bram.mail} hdr.subject mailbox INBOX subject {subject}")
+        return re.findall(rf"{subject}-\d{{4}}", listing.stdout)
+
+    until("every acknowledged message is in the mailbox", lambda: acknowledged() <= set(arrived()), 180)
+    assert len(arrived()) - MESSAGES < DUPLICATES, "one in a hundred came twice"
