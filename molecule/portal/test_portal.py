@@ -1,0 +1,383 @@
+"""What the portal promises, asked as a browser and a service would."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import re
+import ssl
+import struct
+import sys
+import time
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from browser import Browser, Service, claims  # it is beside this file, and no package
+
+PASSWORD = "correct horse 7"
+UNIT = "lemonldap-ng-fastcgi-server"
+
+
+def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := check()) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trust(host: Any) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=host.file("/usr/local/share/ca-certificates/scenario.crt").content_string)
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    return str(host.check_output("hostname -I").split()[0])
+
+
+@pytest.fixture(scope="module")
+def configuration(host: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.file("/var/lib/portal/configuration.json").content_string)["configuration"]
+    return found
+
+
+@pytest.fixture
+def browser(host: Any, address: str, trust: ssl.SSLContext) -> Browser:
+    new = Browser(address, trust)
+    assert eventually(lambda: new.get("/ping").status == 200), host.run(f"journalctl -n 30 -u {UNIT}").stdout
+    new.cookies.clear()
+    return new
+
+
+@pytest.fixture
+def service(browser: Browser, configuration: dict[str, Any]) -> Callable[[str], Service]:
+    def made(name: str) -> Service:
+        options = configuration["oidcRPMetaDataOptions"][name]
+        return Service(name, options["oidcRPMetaDataOptionsClientSecret"], browser)
+
+    return made
+
+
+class TestSignIn:
+    @pytest.mark.parametrize("login", ["ann", "ann@coop.test", "ANN"])
+    def test_by_login_and_by_address(self, browser: Browser, login: str) -> None:
+        answer = browser.sign_in(login, PASSWORD)
+        assert answer.status == 302, answer.error
+        assert "Ann Dubois" in browser.get("/").text
+
+    @pytest.mark.parametrize(
+        ("login", "password"),
+        [("bob", "wrong one"), ("bob", ""), ("sue", PASSWORD), ("nobody", PASSWORD), ("*", PASSWORD), ("bob)(uid=*", PASSWORD)],
+    )
+    def test_not_otherwise(self, browser: Browser, login: str, password: str) -> None:
+        answer = browser.sign_in(login, password)
+        assert answer.status == 200 and answer.error in ("2", "5", "40")
+        assert "perron" not in browser.cookies or "Bob" not in browser.get("/").text
+
+    def test_a_form_is_good_once(self, browser: Browser) -> None:
+        page = browser.get("/")
+        assert browser.sign_in("ann", PASSWORD, page).status == 302
+        browser.cookies.clear()
+        assert browser.sign_in("ann", PASSWORD, page).status == 200
+
+
+class TestOpenIDConnect:
+    def code(self, service: Service, **changed: str) -> str:
+        answer = service.browser.get(service.authorize_url(**changed))
+        assert answer.status == 302, answer.error
+        assert answer.location.startswith(service.redirect), answer.location
+        return answer.query["code"]
+
+    def test_who_signed_in_is_told(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann@coop.test", PASSWORD)
+        app = service("app")
+        tokens = app.tokens(self.code(app)).json
+        told = claims(tokens["id_token"])
+        wanted = {
+            "sub": "ann",
+            "preferred_username": "ann",
+            "email": "ann@coop.test",
+            "email_verified": True,
+            "aliases": ["annie@coop.test"],
+            "name": "Ann Dubois",
+            "given_name": "Ann",
+            "family_name": "Dubois",
+            "locale": "fr",
+            "plan": "basic",
+            "groups": ["board"],
+            "second_factor": False,
+        }
+        assert app.userinfo(tokens["access_token"]).json == wanted
+        assert wanted.items() <= told.items()
+        assert (told["iss"], told["nonce"], told["acr"]) == ("https://auth.coop.test", "a-nonce", "loa-1")
+        assert app.ask("introspect", {"token": tokens["access_token"]}).json["active"] is True
+        assert "access_token" in app.ask("token", {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}).json
+
+    def test_without_signing_in_nothing_is_told(self, service: Callable[[str], Service]) -> None:
+        app = service("app")
+        answer = app.browser.get(app.authorize_url())
+        assert answer.status == 200 and answer.error == "9"
+
+    @pytest.mark.parametrize("forged", ["https://evil.test/in", "https://app.coop.test/in/../x", "https://app.coop.test/in?x"])
+    def test_a_forged_way_back_is_refused(self, browser: Browser, service: Callable[[str], Service], forged: str) -> None:
+        browser.sign_in("ann", PASSWORD)
+        answer = browser.get(service("app").authorize_url(redirect_uri=forged))
+        assert answer.status == 200 and answer.error == "108"
+
+    def test_a_code_is_good_once_and_for_its_client(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        app = service("app")
+        code = self.code(app)
+        assert service("large").tokens(code).status == 400
+        code = self.code(app)
+        assert app.tokens(code, code_verifier="another-verifier-that-is-long-enough-to-be-one").status == 400
+        code = self.code(app)
+        assert app.tokens(code).status == 200
+        assert app.tokens(code).status == 400
+
+    def test_who_does_not_know_the_secret_gets_no_token(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        app = service("app")
+        code = self.code(app)
+        assert Service(app.id, "wrong", browser, verifier=app.verifier).tokens(code).status == 401
+
+    def test_pkce_is_asked_for_where_it_is_wanted(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        plain = {"code_challenge": "", "code_challenge_method": ""}
+        assert browser.get(service("app").authorize_url(**plain)).query["error"] == "invalid_request"
+        assert "code" in browser.get(service("jwt").authorize_url(**plain)).query
+
+    def test_an_altered_token_is_refused(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        for name in ("app", "jwt"):
+            client = service(name)
+            token = client.tokens(self.code(client)).json["access_token"]
+            assert client.userinfo(token).status == 200
+            altered = token[:-8] + ("AAAAAAAA" if name == "jwt" else "00000000")
+            assert client.userinfo(altered).status == 401
+            assert client.ask("introspect", {"token": altered}).json["active"] is False
+
+    def test_only_those_enter_whose_plan_has_it(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        assert browser.get(service("large").authorize_url()).error == "84"
+        browser.cookies.clear()
+        browser.sign_in("bob", PASSWORD)
+        assert "code" in browser.get(service("large").authorize_url()).query
+
+    def test_only_with_a_second_factor_where_it_is_wanted(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        answer = browser.get(service("strict").authorize_url())
+        assert "code" not in answer.query and "code=" not in answer.text
+
+
+def totp(secret: str, ahead: int = 0) -> str:
+    """RFC 6238; a code is good once, so a test that needs a second one takes the next."""
+    key = base64.b32decode(secret.upper() + "=" * (-len(secret) % 8))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30 + ahead), "sha1").digest()
+    offset = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
+
+
+SESSIONS = "/usr/share/lemonldap-ng/bin/lemonldap-ng-sessions --user portal --group portal"
+
+
+def sessions(host: Any, *arguments: str) -> str:
+    return str(host.check_output(f"{SESSIONS} {' '.join(arguments)}"))
+
+
+class TestSecondFactor:
+    AJAX: ClassVar = {"Accept": "application/json", "X-CSRF-Check": "1"}
+
+    @pytest.fixture
+    def secret(self, host: Any, browser: Browser) -> str:
+        """Of cas, who has registered a phone and signed in without it for the last time."""
+        # one that an earlier run in this container left; there may be none
+        host.run(f"{SESSIONS} secondfactors delType cas TOTP")
+        assert browser.sign_in("cas", PASSWORD).status == 302
+        made = browser.post("/2fregisters/totp/getkey", {}, **self.AJAX).json
+        wrong = browser.post("/2fregisters/totp/verify", {"token": made["token"], "code": "000000"}, **self.AJAX)
+        assert wrong.json.get("result") != 1
+        made = browser.post("/2fregisters/totp/getkey", {}, **self.AJAX).json
+        form = {"token": made["token"], "code": totp(made["secret"]), "TOTPName": "phone"}
+        assert browser.post("/2fregisters/totp/verify", form, **self.AJAX).json["result"] == 1
+        browser.cookies.clear()
+        return str(made["secret"])
+
+    def test_in_with_it_and_not_without(self, browser: Browser, secret: str, service: Callable[[str], Service]) -> None:
+        asked = browser.sign_in("cas", PASSWORD)
+        assert asked.status == 200 and "totp2fcheck" in asked.text
+        assert "Cas Weber" not in browser.get("/").text
+        assert browser.post("/totp2fcheck", asked.fields() | {"code": "000000"}).error == "96"
+        assert "Cas Weber" not in browser.get("/").text
+        asked = browser.sign_in("cas", PASSWORD)
+        assert browser.post("/totp2fcheck", asked.fields() | {"code": totp(secret, 1)}).status == 302
+        assert "Cas Weber" in browser.get("/").text
+        strict = service("strict")
+        told = claims(strict.tokens(browser.get(strict.authorize_url()).query["code"]).json["id_token"])
+        assert told["acr"] == "loa-2" and told["second_factor"] is True and "mfa" in told["amr"]
+
+    def test_whose_group_must_have_one_gets_nowhere_without(self, browser: Browser) -> None:
+        answer = browser.sign_in("dee", PASSWORD)
+        assert "2fregisters" in answer.text + answer.location
+        assert "Dee Admin" not in browser.get("/").text
+
+
+class TestTooMany:
+    def test_failures_close_the_door_for_a_while(self, browser: Browser) -> None:
+        for _ in range(3):  # of somebody whom no other test let fail
+            assert browser.sign_in("fay", "wrong one").error == "5"
+        assert browser.sign_in("fay@coop.test", PASSWORD).error == "86"
+        assert Browser(browser.address, browser.trust).sign_in("ann", PASSWORD).status == 302
+        assert eventually(lambda: browser.sign_in("fay", PASSWORD).status == 302, 60)
+
+
+class TestPasswords:
+    def change(self, browser: Browser, old: str, new: str) -> str:
+        form = {"oldpassword": old, "newpassword": new, "confirmpassword": new}
+        return browser.post("/", browser.get("/").fields() | form).error
+
+    def test_a_member_changes_it_by_proving_the_old_one(self, browser: Browser) -> None:
+        browser.sign_in("bob", PASSWORD)
+        assert self.change(browser, "wrong one", "another horse 8") == "39"
+        assert self.change(browser, PASSWORD, "short") == "29"
+        assert self.change(browser, PASSWORD, "bob is my password") == "28"
+        assert self.change(browser, PASSWORD, "another horse 8") == "35"
+        assert Browser(browser.address, browser.trust).sign_in("bob", "another horse 8").status == 302
+        assert self.change(browser, "another horse 8", PASSWORD) == "35"
+
+    def ask_for_link(self, browser: Browser, whom: str) -> str:
+        return browser.post("/resetpwd", browser.get("/resetpwd").fields() | {"mail": whom}).error or "72"
+
+    def mails(self, host: Any) -> list[str]:
+        return list(host.run("ls -v /run/mailhost/*.eml").stdout.split())
+
+    def link(self, host: Any, before: list[str]) -> tuple[str, str]:
+        assert eventually(lambda: len(self.mails(host)) > len(before)), host.run(f"journalctl -n 20 -u {UNIT}").stdout
+        text = host.check_output(f"cat {self.mails(host)[-1]}")
+        found = re.search(r"https://auth\.coop\.test/resetpwd\?[^\s\"<>)\]]+", text)
+        assert found, text
+        return unescape(found[0]), text
+
+    def test_a_forgotten_one_is_set_anew_by_a_link_that_works_once(self, host: Any, browser: Browser) -> None:
+        before = self.mails(host)
+        self.ask_for_link(browser, "bob@coop.test")
+        link, text = self.link(host, before)
+        assert "RCPT TO:<bob@elsewhere.test>" in text and "MAIL FROM:<no-reply@coop.test>" in text
+        page = browser.get(link)
+        form = page.fields() | {"newpassword": "a third horse 9", "confirmpassword": "a third horse 9"}
+        done = browser.post("/resetpwd", form)
+        assert Browser(browser.address, browser.trust).sign_in("bob", "a third horse 9").status == 302, done.text
+        assert browser.get(link).error == "44"
+        form = form | {"newpassword": "a fourth horse 0", "confirmpassword": "a fourth horse 0"}
+        browser.post("/resetpwd", form)
+        assert Browser(browser.address, browser.trust).sign_in("bob", "a fourth horse 0").status == 200
+        again = Browser(browser.address, browser.trust)
+        again.sign_in("bob", "a third horse 9")
+        assert self.change(again, "a third horse 9", PASSWORD) == "35"
+
+    def test_a_link_expires(self, host: Any, browser: Browser) -> None:
+        before = self.mails(host)
+        self.ask_for_link(browser, "ann")
+        link, _ = self.link(host, before)
+        assert browser.get(link).error == "71"
+        # as if its time were over
+        table = "UPDATE sessions SET a_session = jsonb_set(a_session, '{_utime}', '1') WHERE a_session ->> '_type' = 'mail'"
+        host.check_output(f'runuser -u postgres -- psql -qd portal -c "{table}"')
+        assert eventually(lambda: browser.get(link).error == "44", 45)
+
+    @pytest.mark.parametrize("whom", ["sue", "cas", "nobody@coop.test"])
+    def test_who_gets_none_is_nobodys_business(self, host: Any, browser: Browser, whom: str) -> None:
+        before = self.mails(host)
+        assert self.ask_for_link(browser, whom) == self.ask_for_link(browser, "nobody")
+        assert self.mails(host) == before
+
+
+class TestKillSwitch:
+    def test_within_a_minute_nothing_is_open(self, host: Any, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        app = service("app")
+        tokens = app.tokens(browser.get(app.authorize_url()).query["code"]).json
+        other = Browser(browser.address, browser.trust)
+        other.sign_in("bob", PASSWORD)
+        sessions(host, "delete --where uid=ann")
+        assert eventually(lambda: all("Ann Dubois" not in browser.get("/").text for _ in range(8)), 60)
+        assert eventually(lambda: app.userinfo(tokens["access_token"]).status == 401, 60)
+        assert app.ask("introspect", {"token": tokens["access_token"]}).json["active"] is False
+        assert app.ask("token", {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}).status == 400
+        assert "Bob Peeters" in other.get("/").text
+
+
+class TestFaults:
+    @pytest.mark.parametrize("unit", ["slapd", "postgresql@17-main"])
+    def test_what_it_needs_is_down_and_back(self, host: Any, browser: Browser, unit: str) -> None:
+        host.check_output(f"systemctl stop {unit}")
+        try:
+            page = browser.get("/")
+            began = time.monotonic()
+            answer = browser.sign_in("ann", PASSWORD, page)
+            assert time.monotonic() - began < 10
+            said = answer.status in (500, 502, 503) and "Een ogenblik" in answer.text
+            assert said or answer.error in ("6", "7", "8"), (answer.status, answer.error, answer.text[:2000])
+        finally:
+            host.check_output(f"systemctl start {unit}")
+        assert eventually(lambda: Browser(browser.address, browser.trust).sign_in("ann", PASSWORD).status == 302, 30)
+
+
+class TestTiles:
+    def test_a_member_sees_those_of_their_plan(self, browser: Browser) -> None:
+        browser.sign_in("ann", PASSWORD)
+        page = browser.get("/").text
+        assert "tile_app" in page and "tile_large" not in page
+        browser.cookies.clear()
+        browser.sign_in("bob", PASSWORD)
+        assert "tile_large" in browser.get("/").text
+
+    def test_in_the_four_languages(self, browser: Browser) -> None:
+        for language, word in {"fr": "Essai", "nl": "Proef", "de": "Versuch", "en": "Trial"}.items():
+            assert browser.get(f"/static/languages/{language}.json").json["tile_app"] == word
+
+
+class TestConfiguration:
+    def test_a_run_that_changes_nothing_saves_nothing(self, host: Any) -> None:
+        directory = "/var/lib/portal/configurations"
+        before = host.check_output(f"ls -l --time-style=full-iso {directory}")
+        done = host.run("portal-configuration /var/lib/portal/configuration.json")
+        assert (done.rc, done.stdout, done.stderr) == (0, "", "")
+        assert host.check_output(f"ls -l --time-style=full-iso {directory}") == before
+
+    def test_what_was_turned_by_hand_is_turned_back_and_the_keys_stay(self, host: Any) -> None:
+        newest = "$(ls -v /var/lib/portal/configurations/lmConf-*.json | tail -n 1)"
+        keys = f"grep -E '\"(key|oidcServiceKeyIdSig|oidcServicePrivateKeySig)\"' {newest} | sha256sum"
+        before = host.check_output(keys)
+        host.check_output(f'sed -i \'s/"timeout" : .*,/"timeout" : 99,/\' {newest}')
+        assert host.run("portal-configuration --check /var/lib/portal/configuration.json").stdout == "changed: configuration\n"
+        done = host.run("portal-configuration /var/lib/portal/configuration.json")
+        assert done.stdout == "changed: configuration\n", done.stderr
+        assert '"timeout" : 36000' in host.check_output(f"cat {newest}").replace('"36000"', "36000")
+        assert host.check_output(keys) == before
+        assert int(host.check_output("ls /var/lib/portal/configurations/lmConf-*.json | wc -l")) <= 5
+
+    def test_an_unknown_key_is_refused(self, host: Any) -> None:
+        assert host.run("portal-configuration --known timeout").rc == 0
+        done = host.run("portal-configuration --known timeouts")
+        assert done.rc == 1 and "unknown key 'timeouts'" in done.stderr
+
+    def test_nothing_of_the_demonstration_is_left(self, host: Any, configuration: dict[str, Any]) -> None:
+        saved = host.check_output("cat $(ls -v /var/lib/portal/configurations/lmConf-*.json | tail -n 1)")
+        assert "example.com" not in saved and "manager." not in saved and '"Demo"' not in saved
+
+    def test_secrets_are_the_daemons_alone(self, host: Any) -> None:
+        for path in ("/var/lib/portal/configuration.json", "/var/lib/portal/configurations"):
+            assert host.run(f"runuser -u www-data -- head -c 1 {path}/* {path}").rc != 0
+        assert host.run("runuser -u portal -- touch /var/lib/portal/configurations/x").rc != 0
+
+    def test_the_unit_is_hardened(self, host: Any) -> None:
+        score = host.check_output(f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
+        assert float(score.split(":")[1].split()[0]) <= 4.0, score
+        assert host.check_output(f"systemctl show --value -p User {UNIT}") == "portal"

@@ -1,0 +1,141 @@
+"""A member's browser: Debian's Chromium on `world`, driven over WebDriver. It trusts what `world` trusts, and nothing else.
+
+A page is looked at as a person would: `Browser.keep` saves what it looks like at 1280 and at 390 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from axe_core_python.selenium import Axe
+from conftest import ROOT, until
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+from testinfra.host import Host
+
+SCREENSHOTS = ROOT / ".cache/test/screenshots"
+WIDTHS = {1280: 900, 390: 844}
+PORT = 9515
+# Chromium asks its maker for nothing: a request to a third party is then the page's own
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+)  # fmt: skip
+
+
+class Browser:
+    """One person's browser, with cookies of its own."""
+
+    def __init__(self, driver: webdriver.Remote) -> None:
+        self.driver = driver
+
+    def see(self, css: str, seconds: float = 20) -> WebElement:
+        """The first visible element of that CSS selector, once it is there."""
+
+        def visible(driver: webdriver.Remote) -> WebElement | None:
+            found = driver.find_elements(By.CSS_SELECTOR, css)
+            return next((element for element in found if element.is_displayed()), None)
+
+        wait = WebDriverWait(self.driver, seconds, ignored_exceptions=[WebDriverException])
+        element: WebElement = wait.until(visible, f"no '{css}' on {self.driver.current_url}: {self.text()[:800]}")
+        return element
+
+    def text(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def read(self, words: str, seconds: float = 20) -> None:
+        """Wait until the page, or a field of it, says that."""
+        placeholders = "return [...document.querySelectorAll('[placeholder]')].map(field => field.placeholder).join(' ')"
+        until(f"'{words}'", lambda: words in f"{self.text()} {self.driver.execute_script(placeholders)}", seconds)
+
+    def open(self, url: str) -> str:
+        """The text of the page behind that URL."""
+        self.driver.get(url)
+        return self.text()
+
+    def at(self, start: str, seconds: float = 20) -> None:
+        """Wait until the browser is at an address that begins so."""
+        until(f"the browser at {start}", lambda: self.driver.current_url.startswith(start), seconds)
+
+    def fill(self, fields: dict[str, str]) -> None:
+        """Type into the fields, each named by a CSS selector, and send the form of the last one."""
+        for css, value in fields.items():
+            element = self.see(css)
+            element.clear()
+            element.send_keys(value)
+        element.submit()
+
+    def sign_in(self, portal: str, login: str, password: str) -> None:
+        """Sign in at the portal; whether it let them in is another question."""
+        self.open(portal)
+        self.fill({"input[name=user]": login, "input[name=password]": password})
+
+    def at_home(self, portal: str) -> bool:
+        """Is somebody signed in at the portal?"""
+        self.open(portal)
+        return not self.driver.find_elements(By.CSS_SELECTOR, "input[name=password]")
+
+    def keep(self, name: str) -> None:
+        """Save what the page looks like."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for width, height in WIDTHS.items():
+            self.driver.execute_cdp_cmd(  # type: ignore[no-untyped-call]
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+            )
+            self.driver.save_screenshot(str(SCREENSHOTS / f"{name}-{width}.png"))
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[no-untyped-call]
+
+    def obstacles(self) -> list[str]:
+        """What axe-core finds serious or critical on this page."""
+        result: dict[str, Any] = Axe().run(self.driver)
+        return [
+            f"{item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
+            for item in result["violations"]
+            if item["impact"] in ("serious", "critical")
+        ]
+
+    def hosts_asked(self) -> set[str]:
+        """The hosts from which this page loaded anything."""
+        asked: list[str] = self.driver.execute_script(
+            "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
+        )
+        return set(asked)
+
+
+@contextmanager
+def browsers(world: Host) -> Iterator[str]:
+    """Have WebDriver's server on `world`; its URL."""
+    world.check_output(
+        "mkdir -p ~/.pki/nssdb; cd /usr/local/share/ca-certificates; "
+        "for file in *.crt; do certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n $file -i $file; done"
+    )
+    world.run("systemctl stop journeys-browser; systemctl reset-failed journeys-browser")
+    world.check_output(
+        f"systemd-run --unit journeys-browser --setenv HOME=/root chromedriver --port={PORT} --allowed-ips= --allowed-origins='*'"
+    )
+    until("chromedriver", lambda: world.run(f"curl -fsS http://127.0.0.1:{PORT}/status").rc == 0)
+    address = world.check_output("hostname --all-ip-addresses").split()[0]
+    try:
+        yield f"http://{address}:{PORT}"
+    finally:
+        world.run("systemctl stop journeys-browser")
+
+
+@contextmanager
+def browser(server: str, language: str = "fr") -> Iterator[Browser]:
+    """A fresh browser of a person who reads that language."""
+    options = webdriver.ChromeOptions()
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.add_argument(f"--accept-lang={language}")
+    driver = webdriver.Remote(server, options=options)
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

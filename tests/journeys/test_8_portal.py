@@ -1,0 +1,49 @@
+"""A member signs in once, in a browser and in their own language; who may not, does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browser import browser, browsers
+from conftest import Member
+from testinfra.host import Host
+
+
+@pytest.fixture(scope="module")
+def server(world: Host) -> Iterator[str]:
+    with browsers(world) as url:
+        yield url
+
+
+@pytest.fixture
+def portal(domain: str) -> str:
+    return f"https://auth.{domain}/"
+
+
+@pytest.mark.parametrize(("name", "language", "word"), [("anna", "fr", "Mot de passe"), ("bram", "nl", "Wachtwoord")])
+def test_a_member_signs_in(server: str, portal: str, members: dict[str, Member], name: str, language: str, word: str) -> None:
+    with browser(server, language) as page:
+        page.open(portal)
+        page.read(word)
+        page.keep(f"portal-sign-in-{language}")
+        assert not page.obstacles()
+        assert page.hosts_asked() <= {portal.split("/")[2]}
+
+        page.sign_in(portal, members[name].mail, members[name].password)
+        assert page.at_home(portal)
+        page.keep(f"portal-menu-{language}")
+        assert not page.obstacles()
+        assert page.hosts_asked() <= {portal.split("/")[2]}
+
+
+@pytest.mark.parametrize(("name", "password"), [("anna", "not hers"), ("gerda", ""), ("nobody", "whatever it is")])
+def test_who_is_refused(server: str, portal: str, members: dict[str, Member], name: str, password: str) -> None:
+    """A wrong password, a suspended member with the right one, and somebody who is not there: all the same answer."""
+    member = members.get(name) or Member(name, f"{name}@{portal.split('.', 1)[1].rstrip('/')}", password)
+    with browser(server, "en") as page:
+        page.sign_in(portal, member.mail, password or member.password)
+        page.see(".alert-danger, .alert-warning, .message-negative")
+        page.keep(f"portal-refused-{name}")
+        assert not page.obstacles()
+        assert not page.at_home(portal)
