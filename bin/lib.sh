@@ -10,6 +10,11 @@ run=/run/perron         # the machine's: podman's namespace, the locks
 # shellcheck disable=SC2034 # bin/test names its containers by it
 checkout=$(printf '%s' "$root" | sha256sum | cut -c1-8)
 
+# Ansible starts Python for every task of every host: it must not compile itself anew each time, as it would where the
+# machine's environment forbids bytecode. Beside the tree, which stays clean.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=$root/.cache/bytecode
+
 # What the image holds: a minimal Debian with what Ansible needs to get in, as a fresh host has
 image_packages=systemd-sysv,dbus,dbus-user-session,python3,python3-apt,openssh-server,sudo,iproute2,ca-certificates,iputils-ping,procps,nftables,kmod,less,python3-debian
 release=trixie
