@@ -5,6 +5,10 @@ A page is looked at as a person would: `Browser.keep` saves what it looks like a
 
 from __future__ import annotations
 
+import base64
+import hmac
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +84,22 @@ class Browser:
         self.open(portal)
         return not self.driver.find_elements(By.CSS_SELECTOR, "input[name=password]")
 
+    def register_second_factor(self, portal: str) -> str:
+        """Register a code app, as who is signed in; its secret."""
+        self.open(f"{portal}2fregisters/totp")
+        secret = until("the app's secret", lambda: self.driver.find_element(By.ID, "secret").text.replace(" ", ""))
+        self.see("#code").send_keys(totp(secret))
+        self.see("#verify").click()
+        self.see("#color.message-positive")
+        return secret
+
+    def make_device(self, devices: str, name: str) -> str:
+        """Make a device, as a member whom the portal knows with a second factor; its password."""
+        self.open(f"{devices}signin")  # as of now, not as of when this session began
+        self.at(devices)
+        self.fill({"#name": name})
+        return self.see("p.password").text
+
     def keep(self, name: str) -> None:
         """Save what the page looks like."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -106,6 +126,14 @@ class Browser:
             "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
         )
         return set(asked)
+
+
+def totp(secret: str, ahead: int = 0) -> str:
+    """The code that an app shows (RFC 6238); one is good once, so who needs a second takes the next."""
+    key = base64.b32decode(secret.upper() + "=" * (-len(secret) % 8))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30 + ahead), "sha1").digest()
+    offset = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,61 @@ def members(domain: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     playbook("member", "-e", f"members_csv={write_members(table, rows)}", "-e", "member_grace=skip")
 
 
+@contextmanager
+def a_member(domain: str, where: Path, given_name: str, language: str = "fr") -> Iterator[Member]:
+    """A member for one journey, under a login that no earlier run had."""
+    login = f"{given_name.lower()}{secrets.token_hex(3)}"
+    member = Member(login, f"{login}@{domain}", secrets.token_urlsafe(18))
+    row = {"login": login, "mail": member.mail, "given_name": given_name, "family_name": "Maes", "language": language,
+           "password": member.password}  # fmt: skip
+    playbook("member", "-e", f"members_csv={write_members(where / 'members.csv', [row])}")
+    yield member
+    playbook("member", "-e", json.dumps({"member": {"login": login, "state": "absent"}}), "-e", "member_grace=skip")
+
+
+@contextmanager
+def idling(world: Host, server: str, member: Member) -> Iterator[Callable[[], str]]:
+    """An IMAP session that stays open, as a phone's does; what it was told so far."""
+    unit = f"journeys-idle-{member.login}"
+    says = f"a login {member.mail} {member.password}\\r\\nb select inbox\\r\\nc idle\\r\\n"
+    connection = f"(printf '{says}'; tail -f /dev/null) | openssl s_client -quiet -connect {server}:993"
+    world.check_output(f'systemd-run --collect --unit {unit} bash -c "{connection}"')
+    since = f"@{int(time.time()) - 1}"
+
+    def told() -> str:
+        return world.run(f"journalctl --no-pager --since {since} -u {unit}").stdout
+
+    try:
+        until("the phone is signed in", lambda: "+ idling" in told())
+        yield told
+    finally:
+        world.run(f"systemctl stop {unit}")
+
+
+@pytest.fixture(scope="session")
+def server(world: Host) -> Iterator[str]:
+    """Where browsers are to be had."""
+    from browser import browsers  # which stands on this file
+
+    with browsers(world) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def portal(domain: str) -> str:
+    return f"https://auth.{domain}/"
+
+
+@pytest.fixture(scope="session")
+def webmail(domain: str) -> str:
+    return f"https://webmail.{domain}/"
+
+
+@pytest.fixture(scope="session")
+def devices(domain: str) -> str:
+    return f"https://devices.{domain}/"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
     """A failing journey shows what the mail host said meanwhile."""
@@ -258,6 +314,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
         for name, units in {
             "lesse": "postfix* dovecot* rspamd*",
             "dyle": "slapd* knot*",
+            "meuse": "lemonldap-ng-fastcgi-server perron-devices nginx",
             "world": "postfix* opendkim* opendmarc*",
         }.items():
             wanted = " ".join(f"-u '{unit}'" for unit in units.split())

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from browser import browser, browsers
+from browser import browser
 from conftest import Member
-from testinfra.host import Host
-
-
-@pytest.fixture(scope="module")
-def server(world: Host) -> Iterator[str]:
-    with browsers(world) as url:
-        yield url
-
-
-@pytest.fixture
-def portal(domain: str) -> str:
-    return f"https://auth.{domain}/"
 
 
 @pytest.mark.parametrize(("name", "language", "word"), [("anna", "fr", "Mot de passe"), ("bram", "nl", "Wachtwoord")])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import browser, browsers
-from conftest import REFUSED, Clients, Member, playbook, token, until, write_members
+from browser import browser
+from conftest import REFUSED, Clients, Member, a_member, idling, playbook, token, until
 from testinfra.host import Host
 
 MINUTE = 60
@@ -19,13 +19,8 @@ MINUTE = 60
 
 @pytest.fixture
 def kim(domain: str, tmp_path: Path) -> Iterator[Member]:
-    """A member with a password of their own."""
-    login = f"kim{secrets.token_hex(3)}"
-    member = Member(login, f"{login}@{domain}", secrets.token_urlsafe(18))
-    row = {"login": login, "mail": member.mail, "given_name": "Kim", "family_name": "Maes", "password": member.password}
-    playbook("member", "-e", f"members_csv={write_members(tmp_path / 'members.csv', [row])}")
-    yield member
-    playbook("member", "-e", json.dumps({"member": {"login": login, "state": "absent"}}))
+    with a_member(domain, tmp_path, "Kim", "nl") as member:
+        yield member
 
 
 def sieve(clients: Clients, member: Member) -> bool:
@@ -48,27 +43,34 @@ def ways_in(clients: Clients, member: Member) -> dict[str, bool]:
     }
 
 
-def test_suspended_means_out_everywhere(clients: Clients, world: Host, domain: str, kim: Member) -> None:
-    portal = f"https://auth.{domain}/"
+def test_suspended_means_out_everywhere(
+    clients: Clients, world: Host, server: str, portal: str, webmail: str, devices: str, kim: Member
+) -> None:
     assert all(ways_in(clients, kim).values()), ways_in(clients, kim)
-    # an IMAP session that stays open, as a phone's does
-    idle = f"journeys-idle-{kim.login}"
-    world.check_output(
-        f"systemd-run --unit {idle} bash -c \"(printf 'a login {kim.mail} {kim.password}\\r\\nb select inbox\\r\\nc idle\\r\\n';"
-        f' tail -f /dev/null) | openssl s_client -quiet -connect {clients.server}:993"'
-    )
-    with browsers(world) as server, browser(server) as page:
+    with browser(server, "nl") as page:
         page.sign_in(portal, kim.mail, kim.password)
         assert page.at_home(portal)
-        until("the phone is signed in", lambda: "+ idling" in world.run(f"journalctl -u {idle}").stdout)
+        page.register_second_factor(portal)
+        phone = replace(kim, password=page.make_device(devices, "Telefoon"))
+        assert all(ways_in(clients, phone).values()), ways_in(clients, phone)
+        assert not any(ways_in(clients, kim).values()), "their own password, once there is a device"
+        page.open(webmail)
+        page.see("#messagelist")
 
-        began = time.monotonic()
-        playbook("member", "-e", json.dumps({"member": {"login": kim.login, "state": "suspended"}}))
-        left = MINUTE - (time.monotonic() - began)
-        until("every door is closed", lambda: not any(ways_in(clients, kim).values()), left)
-        until("the portal forgot them", lambda: not page.at_home(portal), MINUTE - (time.monotonic() - began))
+        with idling(world, clients.server, phone) as told:
+            began = time.monotonic()
+            playbook("member", "-e", json.dumps({"member": {"login": kim.login, "state": "suspended"}}))
+
+            def left() -> float:
+                return MINUTE - (time.monotonic() - began)
+
+            # webmail's own session has nothing but a token of the portal's
+            page.open(f"{webmail}?_task=settings&_action=identities")
+            assert not page.driver.find_elements("css selector", "#identities-table"), page.text()
+            until("the portal forgot them", lambda: not page.at_home(portal), left())
+            until("every door is closed", lambda: not any(ways_in(clients, phone).values()), left())
+            until("the phone's session is over", lambda: "* BYE" in told(), left())
+            page.open(devices)
+            page.at(portal)
         page.sign_in(portal, kim.mail, kim.password)
         page.see(".alert-danger, .alert-warning, .message-negative")
-    closed = world.run(f"journalctl -u {idle}").stdout
-    world.run(f"systemctl stop {idle}")
-    assert "* BYE" in closed, closed

@@ -7,27 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from browser import Browser, browser, browsers
+from browser import Browser, browser
 from conftest import Clients, Member, playbook, token, until
 from testinfra.host import Host
 
 FIELDS = ("input[name=user]", "input[name=password]")
-
-
-@pytest.fixture(scope="module")
-def server(world: Host) -> Iterator[str]:
-    with browsers(world) as url:
-        yield url
-
-
-@pytest.fixture
-def webmail(domain: str) -> str:
-    return f"https://webmail.{domain}/"
-
-
-@pytest.fixture
-def portal(domain: str) -> str:
-    return f"https://auth.{domain}/"
 
 
 def sign_in(person: Browser, member: Member, webmail: str, portal: str) -> None:
