@@ -168,7 +168,8 @@ forget_the_dead() {
   # started on it) can only be removed; podman leaves its network namespace behind, which would go on answering.
   while read -r name id pid; do
     grep -qs "$id" "/proc/$pid/cgroup" && continue
-    sandbox=$("$root/bin/podman" inspect --format '{{.NetworkSettings.SandboxKey}}' "$name")
+    # (one that another run removes just now is nobody's business)
+    sandbox=$("$root/bin/podman" inspect --format '{{.NetworkSettings.SandboxKey}}' "$name" 2>/dev/null) || continue
     "$root/bin/podman" rm --force --time 0 "$name" >/dev/null
     [ -z "$sandbox" ] || where_podman_lives ip netns delete "$(basename "$sandbox")" 2>/dev/null || :
   done < <("$root/bin/podman" ps --no-trunc --filter label=perron --format '{{.Names}} {{.ID}} {{.Pid}}')

@@ -178,8 +178,8 @@ def members_plan(
     made absent is removed now. `purge`: so is everybody whose grace is over. `pending`: the removals of an earlier run
     that may not be complete, as this returned them.
 
-    Besides `problems` and `entries`: `signed_out`, addresses whose sessions end; `leaving`, what receipts say of who is in
-    the grace period after this run, and `begun`, the logins of those who were not before; `back`, logins who came back;
+    Besides `problems` and `entries`: `signed_out`, whose sessions end ({login, addresses}); `leaving`, what receipts say
+    of who is in the grace period after this run, and `begun`, the logins of those who were not before; `back`, logins who came back;
     `removed`, logins whose entries go; `removals`, these and the pending ones, whose mailboxes have to go; `kept`, why who
     is due is not removed.
     """
@@ -575,14 +575,11 @@ class _Plan:
                 *moved,
                 *groups,
             ],
-            "signed_out": sorted(
-                {
-                    address
-                    for login in self.rows
-                    if self.state(login) != "present"
-                    for address in [*before.get(login, {}).get("mail", []), *filter(None, [self.rows[login].get("mail")])]
-                }
-            ),
+            "signed_out": [
+                {"login": login, "addresses": sorted({*before.get(login, {}).get("mail", []), *filter(None, [row.get("mail")])})}
+                for login, row in sorted(self.rows.items())
+                if self.state(login) != "present"
+            ],
             "leaving": list(map(self.leaver, leaving, leaving.values())),
             "begun": begun,
             "back": [login for login in self.rows if self.until(login) and self.state(login) != "absent"],

@@ -50,6 +50,7 @@ LINKED = {
 }
 BOARD = {"dn": f"cn=board,ou=groups,{SUFFIX}", "cn": "board", "member": ALICE["dn"]}
 ALIAS = {"dn": f"mail=hello@coop.test,ou=aliases,{SUFFIX}", "mail": "hello@coop.test"}
+ALICE_OUT = [{"login": "alice", "addresses": ["alice@coop.test"]}]
 BOB = {"login": "bob", "mail": "bob@coop.test", "given_name": "Bob", "family_name": "Peeters"}
 
 
@@ -270,7 +271,7 @@ class TestEntries:
             ("uid=bob", None),
         ]
         assert result["removed"] == ["alice"]
-        assert result["signed_out"] == ["alice@coop.test"]
+        assert result["signed_out"] == ALICE_OUT
 
     def test_removing_who_is_not_there_is_no_mistake(self) -> None:
         result = plan({"login": "nobody", "state": "absent"})
@@ -299,7 +300,7 @@ class TestEntries:
         assert turned[3]["attributes"]["member"] == [bob]
 
     def test_suspended_members_are_signed_out_and_active_ones_are_not(self) -> None:
-        assert plan({"login": "alice", "state": "suspended"})["signed_out"] == ["alice@coop.test"]
+        assert plan({"login": "alice", "state": "suspended"})["signed_out"] == ALICE_OUT
         assert plan({"login": "alice", "language": "fr"})["signed_out"] == []
 
     def test_a_password_given_counts_for_a_new_member_only(self) -> None:
@@ -327,7 +328,7 @@ class TestGrace:
             "attributes": {"memberStatus": ["suspended"], "memberUntil": ["2026-12-24"]},
         }
         assert attributes(result, "cn=board")["member"] == [ALICE["dn"]]
-        assert (result["signed_out"], result["begun"], result["removed"]) == (["alice@coop.test"], ["alice"], [])
+        assert (result["signed_out"], result["begun"], result["removed"]) == (ALICE_OUT, ["alice"], [])
         facts = {"login": "alice", "mail": "alice@coop.test", "name": "Alice Dubois", "until": "2026-12-24"}
         assert result["leaving"] == [{**facts, "language": "nl", "contact": "alice@stranger.test"}]
 

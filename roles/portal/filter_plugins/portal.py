@@ -115,6 +115,7 @@ def _tiles(settings: Settings) -> dict[str, Any]:
                 "name": f"tile_{tile['service']}",
                 "description": f"tiletext_{tile['service']}" if tile.get("description") else "",
                 "uri": tile["url"],
+                "logo": "",  # said, or LemonLDAP::NG complains of it at every page
                 "display": _plan_rule(tile.get("plans") or []) if tile.get("plans") else "on",
             },
         }
