@@ -179,9 +179,9 @@ def members_plan(
     that may not be complete, as this returned them.
 
     Besides `problems` and `entries`: `signed_out`, whose sessions end ({login, addresses}); `leaving`, what receipts say
-    of who is in the grace period after this run, and `begun`, the logins of those who were not before; `back`, logins who came back;
-    `removed`, logins whose entries go; `removals`, these and the pending ones, whose mailboxes have to go; `kept`, why who
-    is due is not removed.
+    of who is in the grace period after this run, and `begun`, the logins of those who were not before; `back`, logins who
+    came back; `removed`, logins whose entries go; `removals`, these and the pending ones, whose mailboxes have to go;
+    `kept`, why who is due is not removed.
     """
     plan = _Plan([_lists(entry) for entry in current], rules, suffix, resend, rename, skip_grace, pending)
     plan.problems += given["problems"]

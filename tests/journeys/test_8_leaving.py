@@ -10,8 +10,9 @@ import mailbox
 import secrets
 import zipfile
 from collections.abc import Iterator
-from datetime import date
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import AUTH, RCPT, REFUSED, Clients, Member, lab, playbook, token, until
@@ -137,7 +138,7 @@ def test_after_the_last_day_a_purge_takes_all_of_it(
     change = f"dn: uid={ines.login},ou=members,{suffix}\nchangetype: modify\nreplace: memberUntil\nmemberUntil: %s\n"
     command = "printf %s | ldapmodify -Q -Y EXTERNAL -H ldapi:///"
     # the last day itself still counts
-    for day, stays in ((date.today().isoformat(), True), ("2020-01-31", False)):
+    for day, stays in ((datetime.now(ZoneInfo("Europe/Brussels")).date().isoformat(), True), ("2020-01-31", False)):
         coop["dyle"].check_output(command, change % day)
         playbook("member", "-e", "member_purge=true")
         assert mail_host.file(home).exists is stays

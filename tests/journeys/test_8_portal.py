@@ -33,3 +33,32 @@ def test_who_is_refused(server: str, portal: str, members: dict[str, Member], na
         page.keep(f"portal-refused-{name}")
         assert not page.obstacles()
         assert not page.at_home(portal)
+
+
+def test_what_else_a_member_meets_there_is_for_everybody(server: str, portal: str, members: dict[str, Member]) -> None:
+    with browser(server, "de") as page:
+        page.open(f"{portal}resetpwd")
+        page.keep("portal-reset-de")
+        assert not page.obstacles()
+        page.sign_in(portal, members["anna"].mail, members["anna"].password)
+        for name, path in {
+            "password": "#password",
+            "history": "#loginHistory",
+            "factors": "2fregisters",
+            "code": "2fregisters/totp",
+        }.items():
+            page.open("about:blank")
+            page.open(f"{portal}{path}")
+            page.see("main")
+            page.keep(f"portal-{name}-de")
+            assert not page.obstacles(), path
+            assert page.hosts_asked() <= {portal.split("/")[2]}
+
+
+@pytest.mark.parametrize("path", ["fr/", "nl/", "de/iphone.html", "en/thunderbird.html"])
+def test_the_public_pages_are_for_everybody(server: str, domain: str, path: str) -> None:
+    with browser(server, path[:2]) as page:
+        page.open(f"https://{domain}/{path}")
+        page.keep(f"front-{path.removesuffix('.html').strip('/').replace('/', '-')}")
+        assert not page.obstacles()
+        assert page.hosts_asked() <= {domain}

@@ -6,7 +6,6 @@
   <div class="message message-<TMPL_VAR NAME="AUTH_ERROR_TYPE"> alert" role="<TMPL_VAR NAME="AUTH_ERROR_ROLE">"><span trmsg="<TMPL_VAR NAME="AUTH_ERROR">"></span></div>
   </TMPL_IF>
 
-  <div id="menu">
 
   <nav class="navbar navbar-expand-lg navbar-light bg-light">
     <button class="navbar-toggler" type="button" data-toggle="collapse" data-target="#navbarSupportedContent" aria-controls="navbarSupportedContent" aria-expanded="false" aria-label="Menu">
@@ -14,7 +13,7 @@
     </button>
 
     <div class="collapse navbar-collapse" id="navbarSupportedContent">
-      <!-- One tab a module; the portal's script shows the module of the tab that was chosen -->
+      <!-- One tab a module; the style shows the one that the address names, or the first -->
       <ul class="navbar-nav mr-auto">
         <TMPL_LOOP NAME="DISPLAY_MODULES">
         <TMPL_IF NAME="Appslist"><li class="nav-item"><a class="nav-link" href="#appslist" trspan="yourApps"></a></li></TMPL_IF>
@@ -33,10 +32,11 @@
     </div>
   </nav>
 
+  <div id="tabs">
     <TMPL_LOOP NAME="DISPLAY_MODULES">
 
       <TMPL_IF NAME="Appslist">
-        <div id="appslist">
+        <div id="appslist" class="tab">
           <TMPL_IF NAME="NO_APP_ALLOWED">
             <div class="message message-warning alert"><span trspan="noAppAllowed"></span></div>
           <TMPL_ELSE>
@@ -66,7 +66,7 @@
       </TMPL_IF>
 
       <TMPL_IF NAME="ChangePassword">
-        <div id="password">
+        <div id="password" class="tab">
           <div class="card border-secondary">
             <div class="card-header text-white bg-secondary"><h1 class="card-title h4" trspan="changePwd"></h1></div>
             <div class="card-body"><TMPL_INCLUDE NAME="password.tpl"></div>
@@ -75,7 +75,7 @@
       </TMPL_IF>
 
       <TMPL_IF NAME="LoginHistory">
-        <div id="loginHistory">
+        <div id="loginHistory" class="tab">
           <TMPL_IF NAME="SUCCESS_LOGIN">
           <div class="card border-secondary">
             <div class="card-header text-white bg-secondary"><h1 class="card-title h4" trspan="lastLogins"></h1></div>
@@ -92,7 +92,7 @@
       </TMPL_IF>
 
       <TMPL_IF NAME="Logout">
-        <div id="logout">
+        <div id="logout" class="tab">
           <div class="card border-secondary">
             <div class="card-header text-white bg-secondary"><h1 class="card-title h4" trspan="areYouSure"></h1></div>
             <div class="card-body buttons"><a href="<TMPL_VAR NAME="LOGOUT_URL">" class="btn btn-success"><span trspan="imSure"></span></a></div>
@@ -101,7 +101,7 @@
       </TMPL_IF>
 
       <TMPL_IF NAME="_PLUGIN">
-        <div id="<TMPL_VAR NAME="_PLUGIN_ID">"><TMPL_VAR NAME="_PLUGIN_HTML"></div>
+        <div id="<TMPL_VAR NAME="_PLUGIN_ID">" class="tab"><TMPL_VAR NAME="_PLUGIN_HTML"></div>
       </TMPL_IF>
     </TMPL_LOOP>
 

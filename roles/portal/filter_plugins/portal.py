@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 Settings = Mapping[str, Any]
@@ -276,7 +277,8 @@ def portal_configuration(
         "totp2fDigits": 6,
         "totp2fInterval": 30,
         "totp2fRange": 1,
-        "totp2fIssuer": settings["name"],
+        # the portal writes it into the QR code's address as Latin-1, which no app expects
+        "totp2fIssuer": normalize("NFKD", str(settings["name"])).encode("ascii", "ignore").decode(),
         "totp2fEncryptSecret": 1,
         "totp2fUserCanRemoveKey": 1,
         "totp2fAuthnLevel": 2,
