@@ -174,11 +174,11 @@ def test_the_profile_is_signed_and_has_the_members_own_values(host):
     link = re.search(rf"{URL}/p/[\w.-]+", ann.text)[0]
     stranger = Visitor(host, "bob")
     assert "mail.mobileconfig" in stranger.ask(link).text, "the phone is not signed in"
-    host.check_output("curl -sSf -o /root/profile %s/mail.mobileconfig", link)
-    verified = host.run(f"openssl cms -verify -inform DER -in /root/profile -CAfile {CA} -purpose any -out /root/profile.plist")
+    host.check_output("curl -sSf -o /run/profile %s/mail.mobileconfig", link)
+    verified = host.run(f"openssl cms -verify -inform DER -in /run/profile -CAfile {CA} -purpose any -out /run/profile.plist")
     assert verified.rc == 0, verified.stderr
-    assert host.run("openssl cms -verify -inform DER -in /root/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
-    profile = plistlib.loads(host.file("/root/profile.plist").content)
+    assert host.run("openssl cms -verify -inform DER -in /run/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
+    profile = plistlib.loads(host.file("/run/profile.plist").content)
     (account,) = profile["PayloadContent"]
     assert account["EmailAddress"] == account["IncomingMailServerUsername"] == "ann@coop.test"
     assert (account["IncomingMailServerHostName"], account["IncomingMailServerPortNumber"]) == ("mail.coop.test", 993)
@@ -197,11 +197,11 @@ def test_a_link_that_was_altered_opens_nothing(host):
 
 
 def test_pages_are_not_kept_and_ask_nobody_else(host):
-    ann = Visitor(host, "ann").ask("/", "-D /root/headers")
-    headers = host.file("/root/headers").content_string.lower().split("http/")[-1]
+    ann = Visitor(host, "ann").ask("/", "-D /run/headers")
+    headers = host.file("/run/headers").content_string.lower().split("http/")[-1]
     assert "cache-control: no-store" in headers and "default-src 'self'" in headers
     assert not re.findall(r'(?:src|href)="(?!/|https://(?:devices|auth)?\.?coop\.test)', ann.text)
-    cookie = next(line for line in host.file("/root/headers").content_string.splitlines() if "__Host-devices=" in line)
+    cookie = next(line for line in host.file("/run/headers").content_string.splitlines() if "__Host-devices=" in line)
     assert "Secure" in cookie and "HttpOnly" in cookie and "SameSite=Lax" in cookie
 
 

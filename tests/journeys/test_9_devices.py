@@ -71,11 +71,11 @@ def test_apples_profile_drives_a_login(world: Host, clients: Clients, page: Brow
     assert not page.obstacles()
     link = re.search(rf"{devices}p/[\w.-]+", page.driver.page_source)
     assert link
-    world.check_output(f"curl -sSf -o /root/profile {link[0]}/mail.mobileconfig")
-    verify = "openssl cms -verify -inform DER -in /root/profile -purpose any"
-    world.check_output(f"{verify} -CAfile /etc/ssl/certs/ca-certificates.crt -out /root/profile.plist")
+    world.check_output(f"curl -sSf -o /run/profile {link[0]}/mail.mobileconfig")
+    verify = "openssl cms -verify -inform DER -in /run/profile -purpose any"
+    world.check_output(f"{verify} -CAfile /etc/ssl/certs/ca-certificates.crt -out /run/profile.plist")
     assert world.run(f"{verify} -no-CAfile -no-CApath -no-CAstore").rc != 0
-    (account,) = plistlib.loads(world.file("/root/profile.plist").content)["PayloadContent"]
+    (account,) = plistlib.loads(world.file("/run/profile.plist").content)["PayloadContent"]
     incoming = {key.removeprefix("IncomingMailServer"): value for key, value in account.items()}
     assert incoming["UseSSL"] and incoming["Username"] == phone.mail
     url = f"imaps://{incoming['HostName']}:{incoming['PortNumber']}/"

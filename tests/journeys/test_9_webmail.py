@@ -57,7 +57,7 @@ def test_a_reply_with_an_attachment_reaches_a_stranger(
     world: Host, clients: Clients, members: dict[str, Member], server: str, webmail: str, portal: str
 ) -> None:
     anna, subject = members["anna"], token()
-    world.check_output("printf 'what it says' >/root/journey.txt")
+    world.check_output("printf 'what it says' >/run/journey.txt")
     assert clients.stranger_sends(anna.mail, subject).code == 0
     clients.receive(anna, subject)
     with browser(server) as person:
@@ -69,7 +69,7 @@ def test_a_reply_with_an_attachment_reaches_a_stranger(
         person.keep("webmail-message")
         person.open(f"{webmail}?_task=mail&_mbox=INBOX&_reply_uid={uid}&_action=compose")
         person.see("#composebody").send_keys("Merci !")
-        person.driver.find_element("css selector", "#uploadform input[type=file]").send_keys("/root/journey.txt")
+        person.driver.find_element("css selector", "#uploadform input[type=file]").send_keys("/run/journey.txt")
         person.see("#attachment-list li a.delete")
         person.keep("webmail-compose")
         person.see("button.send").click()
