@@ -120,7 +120,8 @@ image() {
     tar=$(mktemp "$run/image.XXXXXX.tar")
     # shellcheck disable=SC2016 # mmdebstrap sets $1
     # unsafe-io: a lab's disk need not survive a power cut; no documentation, no translations: nobody reads them there
-    mmdebstrap --quiet --variant=minbase --include="$image_packages" \
+    # the archive's lists stay: a fresh host need not fetch and parse them again before its first package
+    mmdebstrap --quiet --variant=minbase --include="$image_packages" --skip=cleanup/apt/lists \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='force-unsafe-io' \
       --aptopt='Acquire::Languages "none"' \
       --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*' \

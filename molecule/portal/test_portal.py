@@ -86,6 +86,15 @@ class TestSignIn:
         browser.cookies.clear()
         assert browser.sign_in("ann", PASSWORD, page).status == 200
 
+    def test_a_session_expires(self, host: Any, browser: Browser, service: Callable[[str], Service]) -> None:
+        browser.sign_in("ann", PASSWORD)
+        assert "Ann Dubois" in browser.get("/").text
+        # as if its time were over
+        table = "UPDATE sessions SET a_session = jsonb_set(a_session, '{_utime}', '1') WHERE a_session ->> 'uid' = 'ann'"
+        host.check_output(f'runuser -u postgres -- psql -qd portal -c "{table}"')
+        assert eventually(lambda: "Ann Dubois" not in browser.get("/").text, 60)
+        assert browser.get(service("app").authorize_url()).status == 200, "it asks to sign in"
+
 
 class TestOpenIDConnect:
     def code(self, service: Service, **changed: str) -> str:
