@@ -41,6 +41,7 @@ def test_what_else_a_member_meets_there_is_for_everybody(server: str, portal: st
         page.keep("portal-reset-de")
         assert not page.obstacles()
         page.sign_in(portal, members["anna"].mail, members["anna"].password)
+        assert page.at_home(portal)
         for name, path in {
             "password": "#password",
             "history": "#loginHistory",
@@ -49,7 +50,7 @@ def test_what_else_a_member_meets_there_is_for_everybody(server: str, portal: st
         }.items():
             page.open("about:blank")
             page.open(f"{portal}{path}")
-            page.see("main")
+            page.see("main, #color")
             page.keep(f"portal-{name}-de")
             assert not page.obstacles(), path
             assert page.hosts_asked() <= {portal.split("/")[2]}
