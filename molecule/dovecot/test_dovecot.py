@@ -271,7 +271,7 @@ def ended(session):
     """Whether the server ended an idle session, in time."""
     session.sock.settimeout(20)
     session.state = "LOGOUT"  # nothing is left to sign out of
-    return b"BYE" in session.readline()
+    return any(b"BYE" in line for line in iter(session.readline, b""))
 
 
 def idle(session):
