@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from conftest import AUTH, REFUSED, Clients, Member, playbook, token, until
+from conftest import AUTH, REFUSED, Clients, Member, becomes, token, until
 
 
 @pytest.mark.parametrize("scheme", ["imaps", "pop3s"])
@@ -71,8 +70,8 @@ def test_a_member_again_once_no_longer_suspended(clients: Clients, members: dict
     chloe = members["chloe"]
     assert clients.curl(chloe, "").code == 0
     try:
-        playbook("member", "-e", json.dumps({"member": {"login": "chloe", "state": "suspended"}}))
+        becomes(chloe, "suspended")
         assert clients.curl(chloe, "").code == REFUSED
     finally:
-        playbook("member", "-e", json.dumps({"member": {"login": "chloe", "state": "present"}}))
+        becomes(chloe, "present")
     until("chloe signs in again", lambda: clients.curl(chloe, "").code == 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import AUTH, RCPT, REFUSED, Clients, Member, lab, playbook, token, until
+from conftest import AUTH, RCPT, REFUSED, Clients, Member, lab, new_password, playbook, token, until
 from testinfra.host import Host
 
 SKIP = ("-e", "member_grace=skip")
@@ -28,7 +28,7 @@ def state(login: str, word: str, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def ines(domain: str) -> Iterator[Member]:
     """A member who will leave, under a login no earlier run had."""
-    login, password = f"ines{secrets.token_hex(3)}", secrets.token_urlsafe(18)
+    login, password = f"ines{secrets.token_hex(3)}", new_password()
     facts = {"login": login, "mail": f"{login}@{domain}", "given_name": "Inès", "family_name": "Lambert", "language": "fr"}
     facts |= {"password": password, "contact": "victor@stranger.test", "groups": "cooperators"}
     playbook("member", "-e", json.dumps({"member": facts}))

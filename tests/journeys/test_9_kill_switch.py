@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
 from browser import browser
-from conftest import REFUSED, Clients, Member, a_member, idling, playbook, token, until
+from conftest import REFUSED, Clients, Member, becomes, idling, token, until
 from testinfra.host import Host
 
 MINUTE = 60
-
-
-@pytest.fixture
-def kim(domain: str, tmp_path: Path) -> Iterator[Member]:
-    with a_member(domain, tmp_path, "Kim", "nl") as member:
-        yield member
 
 
 SIEVE = """
@@ -61,8 +51,9 @@ def ways_in(clients: Clients, member: Member) -> dict[str, bool]:
 
 
 def test_suspended_means_out_everywhere(
-    clients: Clients, world: Host, server: str, portal: str, webmail: str, devices: str, kim: Member
+    clients: Clients, world: Host, server: str, portal: str, webmail: str, devices: str, members: dict[str, Member]
 ) -> None:
+    kim = members["kim"]
     assert all(ways_in(clients, kim).values()), ways_in(clients, kim)
     with browser(server, "nl") as page:
         page.sign_in(portal, kim.mail, kim.password)
@@ -76,7 +67,7 @@ def test_suspended_means_out_everywhere(
 
         with idling(world, clients.server, phone) as told:
             began = time.monotonic()
-            playbook("member", "-e", json.dumps({"member": {"login": kim.login, "state": "suspended"}}))
+            becomes(kim, "suspended")
 
             def left() -> float:
                 return MINUTE - (time.monotonic() - began)
