@@ -18,6 +18,7 @@ from conftest import ROOT, until
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 from testinfra.host import Host
@@ -92,6 +93,11 @@ class Browser:
         self.see("#verify").click()
         self.see("#color.message-positive")
         return secret
+
+    def plug_in_a_security_key(self) -> None:
+        """A key (WebAuthn) that its owner touches at once; it is gone with the browser."""
+        options = VirtualAuthenticatorOptions(protocol=VirtualAuthenticatorOptions.Protocol.CTAP2)
+        self.driver.add_virtual_authenticator(options)
 
     def make_device(self, devices: str, name: str) -> str:
         """Make a device, as a member whom the portal knows with a second factor; its password."""
