@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SSH_CONFIG = ROOT / ".config/lab/ssh_config"
 CONTAINER = os.environ["PERRON_CONTAINER"]
 # Who signs the certificates of scenarios that need one
 AUTHORITY = "/usr/local/share/ca-certificates/scenario.crt"
@@ -54,9 +55,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "__preflight_done": True,
     }
     host = {
-        "ansible_connection": "containers.podman.podman",
-        "ansible_podman_executable": str(ROOT / "bin/podman"),
-        "ansible_podman_mount_detection": False,
+        "ansible_ssh_common_args": f"-F {SSH_CONFIG}",
     }
     (where / "group_vars").mkdir()
     (where / "group_vars/all.yml").write_text(json.dumps(house))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import testinfra
-from conftest import eventually
+from conftest import SSH_CONFIG, eventually
 
 PRIMARY = os.environ["PERRON_CONTAINER"]
 TRANSFER = "hmac-sha256:transfer:cGVycm9uLXRyYW5zZmVyLXBlcnJvbi10cmFuc2Zlci0="
@@ -16,7 +16,7 @@ STRANGE = "hmac-sha256:acme:c29tZWJvZHktZWxzZSdzLXNvbWVib2R5LWVsc2UncyE="
 
 @pytest.fixture(scope="module")
 def secondary():
-    return testinfra.get_host(f"podman://{PRIMARY}-secondary")
+    return testinfra.get_host(f"ssh://{PRIMARY}-secondary", ssh_config=str(SSH_CONFIG))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ Each comparison runs both sides in one go on the same machine:
   lab      the lab from nothing, against apt alone installing the same packages in as many fresh containers
   site     the second run of site.yml, against the same run under Ansible's stock configuration
   members  member.yml with 2 000 members, against ldapadd of the same entries; and a second run of it
+  portal   sign-ins at the portal, against as many verifications of a password alone; and a run of its role that changes nothing
+  webmail  an inbox of 10 000 messages behind the portal, against a plain Roundcube beside it on the same host
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".lab"
 HOSTS = ("world", "dyle", "lesse", "meuse")
 MEMBERS = 2000
+SIGN_INS = 200
+MESSAGES = 10_000  # of a member of some years
+PORTAL = "https://auth.coop.test/"
+WEBMAIL = "https://webmail.coop.test/"
 
 
 def run(*command: str, quiet: bool = True, given: str | None = None, **environment: str) -> str:
@@ -48,7 +54,7 @@ def median(action: Callable[[], object], times: int = 3) -> float:
 
 
 def compare(what: str, ours: float, theirs: float, against: str, bound: float) -> None:
-    print(f"{what}: {ours:.1f} s; {against}: {theirs:.1f} s; ratio {ours / theirs:.2f} (bound {bound})", flush=True)
+    print(f"{what}: {ours:.2f} s; {against}: {theirs:.2f} s; ratio {ours / theirs:.2f} (bound {bound})", flush=True)
 
 
 def packages(container: str) -> set[str]:
@@ -99,14 +105,9 @@ def site() -> None:
         theirs = median(lambda: run("bin/lab", "run", "playbooks/site.yml", ANSIBLE_CONFIG=stock.name))
     print(f"second site.yml: {ours:.1f} s (bound 60 s)")
     compare("second site.yml", ours, theirs, "under Ansible's stock configuration", 0.7)
-    with tempfile.TemporaryDirectory() as packages:
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", packages, "mitogen")
-        mitogen = {
-            "PYTHONPATH": packages,
-            "ANSIBLE_STRATEGY": "mitogen_linear",
-            "ANSIBLE_STRATEGY_PLUGINS": f"{packages}/ansible_mitogen/plugins/strategy",
-        }
-        fast = median(lambda: run("bin/lab", "run", "playbooks/site.yml", **mitogen))
+    (plugins,) = ROOT.glob(".venv/lib/*/site-packages/ansible_mitogen/plugins/strategy")
+    mitogen = {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(plugins)}
+    fast = median(lambda: run("bin/lab", "run", "playbooks/site.yml", **mitogen))
     compare("second site.yml with Mitogen", fast, theirs, "under Ansible's stock configuration", 0.3)
 
 
@@ -141,13 +142,49 @@ def members() -> None:
     print(f"member.yml, {len(entries)} members again: {again:.1f} s, nothing changed")
 
 
+def on(host: str, command: str, given: str = "") -> str:
+    return run("bin/podman", "exec", "-i", f"perron-{host}", "sh", "-ec", command, given=given)
+
+
+def as_member(*arguments: str) -> list[float]:
+    """What tests/bench/member.py measures on world, as the demo member."""
+    run("bin/podman", "cp", "tests/bench/member.py", "perron-world:/run/member.py")
+    password = (STATE / "demo-password").read_text() + "\n"
+    return [float(line) for line in on("world", f"python3 /run/member.py {' '.join(arguments)}", password).splitlines()]
+
+
+def portal() -> None:
+    """All of it on the same cores: the browser, the web server, the portal, its database, the directory."""
+    run("bin/lab")
+    (theirs,) = as_member("sign-in", PORTAL, "demo", str(SIGN_INS))
+    # slappasswd hashes as slapd verifies: by the same library, with the parameters that slapd.conf has
+    loaded = on("dyle", "grep -h '^moduleload argon2' /etc/ldap/slapd.conf").split(maxsplit=1)[1].strip()
+    one = f"slappasswd -h '{{ARGON2}}' -o module-load='{loaded}' -s bench >/dev/null"
+    alone = seconds(lambda: on("dyle", f"seq {SIGN_INS} | xargs -P 2 -I N {one}"))
+    print(f"sign-ins at the portal: {SIGN_INS / theirs:.1f}/s; verifications of a password alone: {SIGN_INS / alone:.1f}/s; "
+          f"ratio {alone / theirs:.2f} (bound 0.7)", flush=True)  # fmt: skip
+    again = median(lambda: unchanged(run("bin/lab", "run", "playbooks/portal.yml")))
+    print(f"portal.yml again: {again:.1f} s, nothing changed (bound 5 s)")
+
+
+def webmail() -> None:
+    run("bin/lab")
+    script = (ROOT / "tests/bench/webmail.sh").read_text()
+    try:
+        on("lesse", f"sh -s begin {MESSAGES}", script)
+        ours, theirs = as_member("inbox", PORTAL, WEBMAIL, WEBMAIL.replace(".test/", ".test:8443/"), "demo", "15")
+    finally:
+        on("lesse", "sh -s end", script)
+    compare(f"inbox of {MESSAGES} messages", ours, theirs, "a plain Roundcube", 2)
+
+
 def unchanged(output: str) -> None:
     if set(re.findall(r"changed=(\d+)", output)) != {"0"}:
         sys.exit(f"the second run changed something:\n{output[-4000:]}")
 
 
 def main() -> None:
-    parts: dict[str, Callable[[], None]] = {"lab": lab, "site": site, "members": members}
+    parts: dict[str, Callable[[], None]] = {"lab": lab, "site": site, "members": members, "portal": portal, "webmail": webmail}
     for name in sys.argv[1:] or parts:
         if name not in parts:
             sys.exit(f"unknown part '{name}': one of {' '.join(parts)}")
