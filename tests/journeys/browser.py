@@ -11,12 +11,12 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import pytest
 from axe_core_python.selenium import Axe
 from conftest import ROOT, until
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 from selenium.webdriver.remote.webelement import WebElement
@@ -47,11 +47,16 @@ class Browser:
             return next((element for element in found if element.is_displayed()), None)
 
         wait = WebDriverWait(self.driver, seconds, ignored_exceptions=[WebDriverException])
-        element: WebElement = wait.until(visible, f"no '{css}' on {self.driver.current_url}: {self.text()[:800]}")
+        try:
+            element: WebElement = wait.until(visible)
+        except TimeoutException:
+            pytest.fail(f"no '{css}' on {self.driver.current_url}: {self.text()[:800]}")
         return element
 
     def text(self) -> str:
-        return self.driver.find_element(By.TAG_NAME, "body").text
+        """What the page says, as a whole: an element that was found first may be gone when it is asked for its text."""
+        text: str = self.driver.execute_script("return document.body ? document.body.innerText : ''")
+        return text
 
     def read(self, words: str, seconds: float = 20) -> None:
         """Wait until the page, or a field of it, says that."""
@@ -106,23 +111,28 @@ class Browser:
         self.fill({"#name": name})
         return self.see("p.password").text
 
-    def keep(self, name: str) -> None:
-        """Save what the page looks like."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    def widths(self) -> Iterator[int]:
+        """The page as a computer shows it, then as a phone does."""
         for width, height in WIDTHS.items():
             self.driver.execute_cdp_cmd(  # type: ignore[no-untyped-call]
                 "Emulation.setDeviceMetricsOverride",
                 {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
             )
-            self.driver.save_screenshot(str(SCREENSHOTS / f"{name}-{width}.png"))
+            yield width
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[no-untyped-call]
 
+    def keep(self, name: str) -> None:
+        """Save what the page looks like."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for width in self.widths():
+            self.driver.save_screenshot(str(SCREENSHOTS / f"{name}-{width}.png"))
+
     def obstacles(self) -> list[str]:
-        """What axe-core finds serious or critical on this page."""
-        result: dict[str, Any] = Axe().run(self.driver)
+        """What axe-core finds serious or critical on this page, at each width."""
         return [
-            f"{item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
-            for item in result["violations"]
+            f"{width}: {item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
+            for width in self.widths()
+            for item in Axe().run(self.driver)["violations"]
             if item["impact"] in ("serious", "critical")
         ]
 

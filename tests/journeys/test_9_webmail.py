@@ -78,6 +78,34 @@ def test_a_reply_with_an_attachment_reaches_a_stranger(
     assert clients.find(anna, subject, "Sent"), "no copy in Sent"
 
 
+PAGES = {
+    "inbox": "?_task=mail",
+    "message": "?_task=mail&_mbox=INBOX&_uid=1&_action=show",
+    "compose": "?_task=mail&_action=compose",
+    "contacts": "?_task=addressbook",
+    "settings": "?_task=settings",
+    "preferences": "?_task=settings&_action=edit-prefs&_section=general&_framed=1",
+    "folders": "?_task=settings&_action=folders",
+    "filters": "?_task=settings&_action=plugin.managesieve",
+    "vacation": "?_task=settings&_action=plugin.managesieve-vacation",
+}
+
+
+def test_no_page_keeps_anybody_out(clients: Clients, members: dict[str, Member], server: str, webmail: str, portal: str) -> None:
+    anna, subject = members["anna"], token()
+    assert clients.stranger_sends(anna.mail, subject).code == 0
+    clients.receive(anna, subject)
+    with browser(server) as person:
+        sign_in(person, anna, webmail, portal)
+        found = {}
+        for name, page in PAGES.items():
+            person.open(webmail + page)
+            until(name, lambda: person.driver.execute_script("return document.readyState === 'complete' && !rcmail.busy"))
+            person.keep(f"webmail-{name}")
+            found[name] = person.obstacles()
+        assert not any(found.values()), found
+
+
 def test_a_members_addresses_are_the_identities(members: dict[str, Member], server: str, webmail: str, portal: str) -> None:
     anna = members["anna"]
     with browser(server) as person:

@@ -9,6 +9,8 @@
  * - no other way in: neither the password form's request, nor an answer of the portal that this browser did not ask for;
  * - the member's addresses are the identities, and no other; the member's language is the first one;
  * - tokens are kept encrypted only.
+ *
+ * And it mends what keeps people from using the pages: perron.js, perron.css.
  */
 class perron extends rcube_plugin
 {
@@ -29,6 +31,20 @@ class perron extends rcube_plugin
         $this->add_hook('identity_form', [$this, 'new_identity']);
         $this->add_hook('identity_create', [$this, 'new_identity']);
         $this->add_hook('logout_after', [$this, 'logout_after']);
+        $this->add_hook('render_page', [$this, 'render_page']);
+        rcmail::get_instance()->output->add_label('actions', 'delete');
+        $this->include_script('perron.js');
+        $this->include_stylesheet('perron.css');
+    }
+
+    /**
+     * Pages may be enlarged on a phone, too.
+     */
+    public function render_page($args)
+    {
+        $args['content'] = str_replace(', maximum-scale=1.0', '', $args['content']);
+
+        return $args;
     }
 
     public function startup($args)
