@@ -13,7 +13,8 @@ A service says once, in `<service>_manifest` (group_vars/<service>.yml; group na
         `rule.sources | of_family(6)` keeps one address family of such a list
     certificates_requests: "{{ house | certificate_requests(inventory_hostname, coop_domain, coop_member_domains) }}"
         [{name: mail, names: [mail.<domain>], tlsa: [{port, host: mail.<domain>, domain, name: _25._tcp.mail}]}]
-    nginx_vhosts: "{{ house | web_vhosts(inventory_hostname, coop_domain, coop_member_domains) }}"
+    nginx_vhosts: >-
+        {{ house | web_vhosts(inventory_hostname, coop_domain, coop_member_domains, hostvars, groups, admin_networks) }}
         [{name: webmail.<domain>, certificate: /etc/certificates/mail, root, …}]; the keys are in filter_plugins/vhosts.py
     backup_jobs: "{{ house | backup_jobs }}"
         [{service, host, paths, databases, before, after}]
@@ -240,17 +241,19 @@ def validate(variable: str, value: Any, groups: Groups) -> tuple[dict[str, Any],
         )
     ]
     errors += [f"{variable}.bans: {flaw}" for flaw in ban_flaws(manifest["bans"])]
-    for key, peer in (("listens", "from"), ("egress", "to"), ("probes", None)):
+    for key, peer in (("listens", "from"), ("egress", "to"), ("probes", None), ("vhosts", "from")):
         for index, item in enumerate(manifest[key]):
             place = f"{variable}.{key}[{index}]"
-            port = _port(item["port"])
-            if port is None:
-                errors.append(f"{place}.port: '{item['port']}' is neither a port nor a range 'low-high' of 1 to 65535")
-            item["port"] = port
-            if peer and not (item[peer] in ("any", "admin", *groups) or _network(item[peer])):
+            if "port" in item:
+                port = _port(item["port"])
+                if port is None:
+                    errors.append(f"{place}.port: '{item['port']}' is neither a port nor a range 'low-high' of 1 to 65535")
+                item["port"] = port
+            whom = str(item[peer]) if peer else "any"
+            if not (whom in ("any", "admin", *groups) or _network(whom)):
                 errors.append(
-                    f"{place}.{peer}: '{item[peer]}' is neither any, admin, a group of the inventory nor a network"
-                    f"{nearest(item[peer], ('any', 'admin', *groups))}"
+                    f"{place}.{peer}: '{whom}' is neither any, admin, a group of the inventory nor a network"
+                    f"{nearest(whom, ('any', 'admin', *groups))}"
                 )
     for index, record in enumerate(manifest["records"]):
         record["type"] = record["type"].upper()
@@ -556,9 +559,22 @@ def _certificate(service: str, zone: str, domain: str) -> str:
     return service if zone == domain else f"{service}-{zone}"
 
 
-def web_vhosts(house: House, host: str, domain: str, member_domains: Sequence[str] = ()) -> list[dict[str, Any]]:
+def web_vhosts(
+    house: House,
+    host: str,
+    domain: str,
+    member_domains: Sequence[str] = (),
+    hostvars: Hostvars | None = None,
+    groups: Groups | None = None,
+    admin_networks: Sequence[str] = (),
+) -> list[dict[str, Any]]:
     return [
-        vhost | {"name": _whole(vhost["name"], zone), "certificate": f"/etc/certificates/{_certificate(service, zone, domain)}"}
+        vhost
+        | {
+            "name": _whole(vhost["name"], zone),
+            "certificate": f"/etc/certificates/{_certificate(service, zone, domain)}",
+            "from": _cidrs(vhost["from"], hostvars or {}, groups or {}, admin_networks),
+        }
         for service, entry in house.items()
         if host in entry["hosts"]
         for vhost in entry["manifest"]["vhosts"]

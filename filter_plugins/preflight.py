@@ -21,6 +21,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
 from manifests import SUFFIX, Groups, Hostvars, nearest, plain, read
+from upstream import pin_flaws
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTATION_NETWORKS = [
@@ -291,6 +292,19 @@ def _secrets(inventory: Inventory, house: Mapping[str, Mapping[str, Any]]) -> No
                     )
 
 
+def _upstream(inventory: Inventory, host: str) -> None:
+    place = inventory.place(host, "upstream_pins")
+    for flaw in pin_flaws(inventory.value(host, "upstream_pins") or []):
+        inventory.find(f"{place}upstream_pins: {flaw}", host)
+    domain = str(inventory.value(host, "coop_domain"))
+    if inventory.value(host, "upstream_standins") and not domain.endswith(".test"):
+        inventory.find(
+            f"{inventory.place(host, 'upstream_standins')}upstream_standins: is for the lab and tests, below .test; "
+            f"{domain} installs the makers' own software: remove it",
+            host,
+        )
+
+
 def _declared(children: Mapping[str, Any]) -> dict[str, Any]:
     """Every group of groups.yml, by name; one that is only named below another may be spelt out elsewhere."""
     found: dict[str, Any] = {}
@@ -320,6 +334,7 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     for host in inventory.coop:
         networks = _cooperative(inventory, host)
         _addresses(inventory, host, networks)
+        _upstream(inventory, host)
     _addresses_given_twice(inventory)
     try:
         house, errors = read(inventory.hostvars, inventory.groups)

@@ -21,6 +21,8 @@ VHOST: dict[str, dict[str, Any]] = {
     "php": TEXT,
     "proxy": TEXT,
     "redirect": TEXT,
+    # who is answered: in a manifest as `listens` has it, then `any` or the networks
+    "from": {"type": "raw", "default": "any"},
     "headers": {"type": "dict", "default": {}},
     "body_mib": {"type": "int", "default": 1},
     "extra": TEXT,

@@ -21,7 +21,7 @@ def services_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """A house that does not grow with the real one."""
     (tmp_path / "roles/rspamd/meta").mkdir(parents=True)
     (tmp_path / "roles/rspamd/meta/argument_specs.yml").write_text("argument_specs: {main: {options: {}}}")
-    for role in ("preflight", "valkey"):
+    for role in ("preflight", "upstream", "valkey"):
         (tmp_path / "roles" / role).symlink_to(ROOT / "roles" / role)
     leaves = {name: {} for name in ("dns_primary", "dns_secondary", "directory", "mail")}
     dns = {"children": {name: {} for name in ("dns_primary", "dns_secondary")}}
@@ -52,6 +52,20 @@ def group(name: str, *hosts: str) -> Change:
 
 
 def test_a_good_inventory_holds(coop: Coop) -> None:
+    assert findings(coop) == []
+
+
+PIN = {
+    "name": "cloud",
+    "version": "1.0.0",
+    "url": "https://maker.test/cloud-1.0.0.tar.gz",
+    "sha256": "a" * 64,
+    "licence": "AGPL-3.0-or-later",
+}
+
+
+def test_pins_and_the_stand_ins_of_tests_hold(coop: Coop) -> None:
+    everywhere(upstream_pins=[PIN], upstream_standins="/standins")(coop)
     assert findings(coop) == []
 
 
@@ -117,6 +131,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "not offered, unknown": (everywhere(coop_without=["meet"]), "coop_without: 'meet' is no group of groups.yml"),
     "outside coop": (group("mail", "b", "world"), "world carries a service but is not in the group 'coop': add it"),
+    "a pin without checksum": (
+        everywhere(upstream_pins=[PIN | {"sha256": ""}]),
+        "upstream_pins: cloud.sha256: is missing; a pin needs its checksum: bin/pins set cloud 1.0.0 writes it",
+    ),
+    "stand-ins outside tests": (
+        everywhere(upstream_standins="/standins", coop_domain="coop.be"),
+        "upstream_standins: is for the lab and tests, below .test; coop.be installs the makers' own software: remove it",
+    ),
     "manifest": (
         lambda coop: coop.mail.update(nmes=[]),
         "mail_manifest.nmes: unknown key, did you mean 'names'? (group_vars/mail.yml)",

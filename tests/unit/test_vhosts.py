@@ -45,6 +45,20 @@ def test_a_name_in_every_domain_is_a_vhost_in_each(coop: Coop) -> None:
     assert vhost_flaws(made) == []
 
 
+def test_who_is_answered_is_said_as_in_listens(coop: Coop) -> None:
+    coop.mail["listens"] = []
+    said = {"any": "any", "dns": ["10.1.0.1/32", "10.1.0.2/32", "fd00:1::1/128", "fd00:1::2/128"], "admin": ["10.9.0.0/24"]}
+    said |= {"internet": ["10.1.0.10/32", "fd00:1::10/128"], "10.7.0.0/16": ["10.7.0.0/16"], "nobody": []}
+    coop.groups["nobody"] = []
+    for peer, networks in said.items():
+        made = house(coop, {"name": "webmail", "root": "/srv/www", "from": peer})
+        (vhost,) = web_vhosts(made, "b", "coop.test", (), coop.hostvars, coop.groups, ["10.9.0.0/24"])
+        assert vhost["from"] == networks, peer
+    for peer in ("dsn", ["dns"]):
+        with pytest.raises(AnsibleFilterError, match=r"mail_manifest\.vhosts\[0\]\.from: .* is neither any, admin, a group"):
+            house(coop, {"name": "webmail", "root": "/srv/www", "from": peer})
+
+
 def test_it_is_on_the_hosts_of_its_service_only(coop: Coop) -> None:
     made = house(coop, {"name": "webmail", "root": "/srv/www"})
     assert web_vhosts(made, "a", "coop.test") == []
@@ -126,6 +140,15 @@ def test_headers_are_the_vhosts_before_the_houses() -> None:
     assert 'add_header X-Own "1" always;' in block
     assert "add_header X-Content-Type-Options" in block and "proxy_hide_header X-Content-Type-Options;" in block
     assert "X-Frame-Options" not in block
+
+
+def test_who_is_not_of_the_networks_is_refused_and_nobody_where_there_are_none() -> None:
+    vhost = {"name": "a.test", "certificate": "/c", "root": "/srv"}
+    refuses = {}
+    for who in (["10.1.0.0/24", "fd00::/64"], [], "any"):
+        block = server(configuration(nginx_vhosts=[vhost | {"from": who}]), "a.test")
+        refuses[str(who)] = re.findall(r"^    (allow \S+|deny \S+);", block, re.MULTILINE)
+    assert list(refuses.values()) == [["allow 10.1.0.0/24", "allow fd00::/64", "deny all"], ["deny all"], []]
 
 
 def test_what_extra_alone_does_not_answer_is_not_found() -> None:
