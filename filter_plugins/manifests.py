@@ -573,7 +573,7 @@ def web_vhosts(
         | {
             "name": _whole(vhost["name"], zone),
             "certificate": f"/etc/certificates/{_certificate(service, zone, domain)}",
-            "from": _cidrs(vhost["from"], hostvars or {}, groups or {}, admin_networks),
+            "from": _cidrs(vhost.get("from", "any"), hostvars or {}, groups or {}, admin_networks),
         }
         for service, entry in house.items()
         if host in entry["hosts"]

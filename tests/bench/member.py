@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from urllib.parse import urlencode, urljoin, urlsplit
 
+TRUST = ssl.create_default_context()  # read once: a hundred authorities take longer than a sign-in
+
 
 class Browser:
     def __init__(self) -> None:
@@ -29,9 +31,7 @@ class Browser:
         for _ in range(12):
             there = urlsplit(url)
             if there.netloc not in self.connections:
-                self.connections[there.netloc] = http.client.HTTPSConnection(
-                    there.netloc, timeout=30, context=ssl.create_default_context()
-                )
+                self.connections[there.netloc] = http.client.HTTPSConnection(there.netloc, timeout=30, context=TRUST)
             connection, cookies = self.connections[there.netloc], self.cookies.setdefault(there.netloc, {})
             sent = headers | {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
             body = urlencode(form) if form is not None else None
