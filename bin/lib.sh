@@ -60,7 +60,7 @@ disk_space() {
 }
 
 controller_packages() {
-  local wanted=(podman netavark aardvark-dns crun iptables nftables mmdebstrap util-linux openssh-client ca-certificates)
+  local wanted=(podman netavark aardvark-dns crun iproute2 iptables nftables mmdebstrap util-linux openssh-client ca-certificates)
   local missing=() package
   for package in "${wanted[@]}"; do
     [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

@@ -7,7 +7,7 @@ import os
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,19 @@ class Ssh(SshBackend):
 
 
 BACKENDS["ssh"] = f"{__name__}.{Ssh.__name__}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what its host's journal said meanwhile: a time-out alone tells nothing of its cause."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and host:
+        journal = host.run(f"journalctl --since @{call.start:.0f} -n 100 -o short-precise --no-hostname")
+        report.sections.append(("Journal of the host", journal.stdout))
+    return report
 
 
 def eventually[T](look: Callable[[], T], seconds: float = 60) -> T:
