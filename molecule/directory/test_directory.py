@@ -243,10 +243,11 @@ class TestPasswords:
         assert sh(host, command).rc != 0
         assert whoami(host, bob, PASSWORD).rc == 0
 
-    def test_it_is_kept_as_argon2(self, host: Any, alice: str) -> None:
-        stored = as_root(host, f"ldapsearch -LLL -o ldif-wrap=no -s base -b {alice} userPassword").stdout
-        encoded = stored.split("userPassword:: ")[1].split()[0]
-        assert "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$" in host.check_output(f"echo {encoded} | base64 -d")
+    def test_it_is_kept_as_argon2_and_a_services_as_sha512(self, host: Any, alice: str) -> None:
+        for dn, kept in ((alice, "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$"), (POSTFIX[0], "{SSHA512}")):
+            stored = as_root(host, f"ldapsearch -LLL -o ldif-wrap=no -s base -b {dn} userPassword").stdout
+            encoded = stored.split("userPassword:: ")[1].split()[0]
+            assert host.check_output(f"echo {encoded} | base64 -d").startswith(kept)
 
     def test_wrong_ones_lock_a_member_out_for_a_while(self, host: Any, bob: str) -> None:
         for _ in range(3):

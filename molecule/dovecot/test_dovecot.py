@@ -289,11 +289,12 @@ def test_the_first_device_ends_sessions_of_the_members_own_password(host, imap, 
 
 def test_a_revoked_device_is_out_and_another_comes_back(host, imap, device):
     lost, kept = device("dev234", "bob"), device("dev235", "bob")
-    session, bystander = idle(imap("bob", lost)), idle(imap("ann"))
+    session, busy, bystander = idle(imap("bob", lost)), imap("bob", kept), idle(imap("ann"))
     device.revoke("dev234")
     with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
         imap("bob", lost)
     assert ended(session), host.run("journalctl -n 20 -u dovecot-sessions").stdout
+    assert busy.noop()[0] == "OK", "a session of another device's ended, too"
     imap("bob", kept)
     bystander.send(b"DONE\r\n")
     while not bystander.readline().startswith(b"a1 OK"):
@@ -315,6 +316,19 @@ def test_a_device_nobody_saw_while_it_lived_is_out_too(host, imap, device):
     assert '"user_opened_by":"dev235"' in opened, opened
     with pytest.raises(TimeoutError):
         ended(other)
+
+
+def test_ending_sessions_leaves_nothing_spinning(host, imap, device):
+    """As anvil did after `doveadm kick`."""
+    session = idle(imap("bob"))
+    device("dev234", "bob")
+    assert ended(session), host.run("journalctl -n 20 -u dovecot-sessions").stdout
+
+    def spent():
+        return int(host.check_output("ps -o times= -C anvil"))
+
+    before = spent()
+    assert not eventually(lambda: spent() > before + 2, 6)
 
 
 def test_sessions_of_a_suspended_member_end(host, imap):
@@ -478,10 +492,10 @@ def test_sockets_and_secrets_are_for_those_concerned(host):
 def test_what_ends_sessions_is_confined(host):
     score = host.check_output("systemd-analyze security --no-pager dovecot-sessions | tail -n 1")
     assert float(score.split(": ")[1].split()[0]) <= 2.0, score
-    # it is root for the socket of Dovecot's that knows the sessions, with none of root's rights
+    # it is root for the sockets of Dovecot's that know the sessions, with none of root's rights but to end a process
     pid = host.check_output("systemctl show --value -p MainPID dovecot-sessions")
     capabilities = {line.split()[1] for line in host.check_output(f"grep Cap /proc/{pid}/status").splitlines()}
-    assert capabilities == {"0000000000000000"}
+    assert {int(value, 16) for value in capabilities} == {0, 1 << 5}
     assert host.file("/etc/dovecot/sessions.json").mode == 0o600
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+PASSWORD_LENGTH = 20  # nobody guesses a random one, so it is hashed the fast way (directory_entries)
+
 
 def _problems(suffix: str, services: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not re.fullmatch(r"dc=[a-z0-9-]+(,dc=[a-z0-9-]+)*", suffix):
@@ -14,6 +16,11 @@ def _problems(suffix: str, services: Sequence[Mapping[str, Any]]) -> Iterator[st
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"directory_services names '{name}' twice: give each account its own name"
     for service in services:
+        if len(service["password"]) < PASSWORD_LENGTH:
+            yield (
+                f"directory_services gives '{service['name']}' a password of fewer than {PASSWORD_LENGTH} characters: "
+                "let secrets.yml make it"
+            )
         if "userpassword" in map(str.lower, service["may"]):
             yield (
                 f"directory_services gives userPassword to '{service['name']}': take it out of 'may'. A service that checks "

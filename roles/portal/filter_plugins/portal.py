@@ -138,14 +138,15 @@ def _mail(settings: Settings) -> dict[str, Any]:
         "SMTPServer": settings["smtp_host"],
         "SMTPPort": int(settings["smtp_port"]),
         "SMTPTLS": "starttls",
-        "SMTPTLSOpts": {"SSL_verify_mode": "1", "SSL_ca_file": settings["ca_file"]},
+        "SMTPTLSOpts": {"SSL_verify_mode": "1", "SSL_ca_path": settings["ca_directory"]},
     }
 
 
 def _storage(settings: Settings, table: str) -> dict[str, Any]:
+    # `system`: where OpenSSL looks by itself, which the unit says
     source = (
         f"dbi:Pg:host={settings['database_host']};dbname={settings['database']};sslmode=verify-full;"
-        f"sslrootcert={settings['ca_file']};connect_timeout=3"
+        "sslrootcert=system;connect_timeout=3"
     )
     return {
         "DataSource": source,
@@ -214,7 +215,7 @@ def portal_configuration(
         "registerDB": "Null",
         "ldapServer": settings["ldap_uri"],
         "ldapVerify": "require",
-        "ldapCAFile": settings["ca_file"],
+        "ldapCAPath": settings["ca_directory"],
         "managerDn": settings["ldap_bind_dn"],
         "managerPassword": settings["ldap_bind_password"],
         "ldapBase": f"ou=members,{settings['ldap_suffix']}",
