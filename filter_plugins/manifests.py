@@ -22,6 +22,8 @@ A service says once, in `<service>_manifest` (group_vars/<service>.yml; group na
         [{name: <service>-<its name>, journal, failures, ports}]; the keys are in filter_plugins/bans.py
     postgresql_databases: "{{ house | databases(hostvars) }}"
         [{name: portal, role: <service>, password, extensions: [pg_trgm], sources: [cidr of each host of the service]}]
+    pgbouncer_databases: "{{ house | pooled_databases(inventory_hostname, hostvars, coop_domain) }}"
+        [{name: portal, host: postgresql.<domain>, role: <service>, password, user: the system's}]
     postfix_relay_clients: "{{ house | mail_senders(hostvars, coop_domain) }}"
         [{source: cidr of a host, senders: [no-reply@<domain>]}]
     portal_tiles: "{{ house | portal_tiles }}"
@@ -41,6 +43,8 @@ Beyond DESIGN.md, a manifest may say:
         records: [{domains: all, name: "@", type: NS, value: "{host}.{{ coop_domain }}."}]
     databases: [{name: portal}]   PostgreSQL databases for the service alone, on the host of the group `postgresql`. It signs in
                 as the role <service> with the secret `vault_postgresql_<service>`, which need not be listed in `secrets`.
+                `pooled_for: portal` is a system user of the service's hosts who reaches it by /run/pgbouncer, no password needed,
+                for who connects anew for each request; the service is then a child of the group `pgbouncer` (groups.yml).
     bans:       lines of the journal that are a failed sign-in, and ports that close to who has too many (docs/fail2ban.md)
     sends_as: [no-reply]   local parts in the cooperative's domain by which the service's hosts may hand mail to the mail host
     portal:     what members see of it, and how it signs them in (docs/portal.md). `title` and `url` are a tile; `client` makes
@@ -53,7 +57,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -116,7 +120,7 @@ MANIFEST: dict[str, dict[str, Any]] = {
     ),
     "published_keys": STRINGS,
     "sends_as": STRINGS,
-    "databases": _list_of(name=DATA, extensions=STRINGS),
+    "databases": _list_of(name=DATA, extensions=STRINGS, pooled_for={"type": "str"}),
     "backup": {
         "type": "dict",
         "options": {"paths": STRINGS, "databases": STRINGS, "before": STRINGS, "after": STRINGS},
@@ -139,6 +143,7 @@ MANIFEST: dict[str, dict[str, Any]] = {
 }
 SUFFIX = "_manifest"
 DATABASES = "postgresql"  # the group of the host that has them
+POOLER = "pgbouncer"  # the group of the hosts that keep connections to it
 DATABASE = re.compile(r"(?!pg_|postgres$|template[01]$|public$)[a-z][a-z0-9_]{0,62}")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # Clients' addresses are compared letter by letter, and listed with spaces between
@@ -376,10 +381,15 @@ def _databases_without_a_place(house: House, groups: Groups) -> list[str]:
     owner: dict[str, str] = {}
     errors = []
     for service, entry in house.items():
-        for name in [database["name"] for database in entry["manifest"]["databases"]]:
+        for database in entry["manifest"]["databases"]:
+            name = database["name"]
             if name in owner:
                 errors.append(f"{service}{SUFFIX}.databases: '{name}' is taken by {owner[name]}; give one of them another")
             owner.setdefault(name, f"{service}{SUFFIX}")
+            if database["pooled_for"] and not set(entry["hosts"]) <= set(groups.get(POOLER, [])):
+                errors.append(
+                    f"{service}{SUFFIX}.databases: '{name}' is pooled; make {service} a child of '{POOLER}' in groups.yml"
+                )
     hosts = groups.get(DATABASES, [])
     if owner and len(hosts) != 1:
         errors.append(
@@ -600,9 +610,8 @@ def backup_jobs(house: House) -> list[dict[str, Any]]:
     ]
 
 
-def databases(house: House, hostvars: Hostvars) -> list[dict[str, Any]]:
-    """What the one host of the databases is to have, passwords included."""
-    found = []
+def _each_database(house: House, hostvars: Hostvars) -> Iterator[tuple[Mapping[str, Any], dict[str, Any], dict[str, str]]]:
+    """The service's entry, the database as its manifest says it, and how the service signs in to it."""
     for service, entry in house.items():
         for database in entry["manifest"]["databases"]:
             secret = database_secret(service)
@@ -611,10 +620,26 @@ def databases(house: House, hostvars: Hostvars) -> list[dict[str, Any]]:
                 raise AnsibleFilterError(
                     f"{secret}: the secret of {service} is missing; run playbooks/secrets.yml, which makes it"
                 )
-            addresses = [address for host in entry["hosts"] for address in _addresses(host, hostvars)]
-            sources = [str(ipaddress.ip_network(address)) for address in addresses]
-            found.append({**database, "role": service, "password": str(password), "sources": sources})
+            yield entry, database, {"name": database["name"], "role": service, "password": str(password)}
+
+
+def databases(house: House, hostvars: Hostvars) -> list[dict[str, Any]]:
+    """What the one host of the databases is to have, passwords included."""
+    found = []
+    for entry, database, sign_in in _each_database(house, hostvars):
+        addresses = [address for host in entry["hosts"] for address in _addresses(host, hostvars)]
+        sources = [str(ipaddress.ip_network(address)) for address in addresses]
+        found.append({**sign_in, "extensions": database["extensions"], "sources": sources})
     return found
+
+
+def pooled_databases(house: House, host: str, hostvars: Hostvars, domain: str) -> list[dict[str, Any]]:
+    """Those that services of this host reach by its pooler, passwords included."""
+    return [
+        {**sign_in, "host": f"{DATABASES}.{domain}", "user": database["pooled_for"]}
+        for entry, database, sign_in in _each_database(house, hostvars)
+        if host in entry["hosts"] and database["pooled_for"]
+    ]
 
 
 def mail_senders(house: House, hostvars: Hostvars, domain: str) -> list[dict[str, Any]]:
@@ -665,6 +690,7 @@ class FilterModule:
             "ban_jails": ban_jails,
             "backup_jobs": backup_jobs,
             "databases": databases,
+            "pooled_databases": pooled_databases,
             "mail_senders": mail_senders,
             "portal_tiles": portal_tiles,
             "portal_clients": portal_clients,

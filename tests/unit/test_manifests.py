@@ -18,6 +18,7 @@ from manifests import (
     mail_senders,
     manifests,
     of_family,
+    pooled_databases,
     portal_clients,
     portal_tiles,
     quote_txt,
@@ -303,6 +304,16 @@ def test_a_service_has_its_databases_to_itself_from_its_own_hosts(with_databases
         {"name": "greylist", "extensions": [], **common},
     ]
     assert backup_jobs(house(with_databases))[0]["databases"] == ["webmail"]
+
+
+def test_a_host_pools_what_its_services_ask_to_be_pooled(with_databases: Coop) -> None:
+    with_databases.mail["databases"][1]["pooled_for"] = "filter"
+    assert "'greylist' is pooled; make mail a child of 'pgbouncer'" in refused(with_databases)
+    with_databases.groups["pgbouncer"] = with_databases.groups["mail"]
+    (host,) = with_databases.groups["mail"]
+    pooled = {"name": "greylist", "role": "mail", "password": "made", "host": "postgresql.coop.test", "user": "filter"}
+    assert pooled_databases(house(with_databases), host, with_databases.hostvars, "coop.test") == [pooled]
+    assert pooled_databases(house(with_databases), "a", with_databases.hostvars, "coop.test") == []
 
 
 def test_the_password_is_a_secret_like_others_and_asked_for_once(with_databases: Coop) -> None:
