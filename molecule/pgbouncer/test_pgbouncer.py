@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_service_reaches_its_database_over_tls_without_a_password(host):
     assert run.stdout.strip() == "webmail|webmail", run.stderr
 
 
-@pytest.mark.parametrize("user", ["nobody", "root", "postgres", "www-data"])
+@pytest.mark.parametrize("user", ["nobody", "root", "www-data"])
 def test_another_system_user_is_refused(host, user):
     assert answers(host)
     refused(ask(host, user=user), "unix socket login rejected")
@@ -190,11 +191,11 @@ def test_a_client_learns_in_seconds_that_the_server_is_gone_and_it_comes_back_by
     assert answers(host)
     host.check_output(fault)
     try:
-        # the first has a connection that was good, the second none
-        for _ in range(2):
-            began = time.monotonic()
-            assert ask(host).rc != 0
-            assert time.monotonic() - began < 6
+        # one has a connection that was good, the other none
+        began = time.monotonic()
+        with ThreadPoolExecutor() as clients:
+            assert all(run.rc != 0 for run in clients.map(lambda _: ask(host), range(2)))
+        assert time.monotonic() - began < 8
     finally:
         host.check_output(mend)
     connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'portal' AND usename = 'portal'"
@@ -226,8 +227,8 @@ def test_a_server_that_cannot_prove_its_name_is_refused(host, journal, authority
         serve(authority, name)
         assert eventually(lambda: meets(authority, name))
         console(host, "RECONNECT")
+        assert eventually(lambda: why in journal(), 10), journal()
         assert ask(host).rc != 0
-        assert why in journal(), journal()
     finally:
         serve("authority", "postgresql.coop.test")
     assert eventually(lambda: meets("authority", "postgresql.coop.test"))
