@@ -148,7 +148,10 @@ network() {
 apt_cache() {
   network perron 53 fd53:c00b::/64
   network perron-roles 54 fd53:c00b:0:54::/64
-  "$root/bin/container" cache perron-apt
+  exec 8>"$run/apt.lock"
+  flock 8 # another checkout may find it missing at the same time
+  "$root/bin/container" cache perron-apt 8>&-
+  exec 8>&-
 }
 
 # As bin/podman does, in the mount namespace that it keeps, where there is one
