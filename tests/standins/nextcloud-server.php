@@ -41,6 +41,7 @@ function pack_as(string $version, string $file): int
         'status.php' => $call("page('status')"),
         'ocs/v1.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
         'ocs/v2.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
+        '.stand-in' => '',
         '.htaccess' => "# for Apache\n",
         '.user.ini' => "; for CGI\n",
         'robots.txt' => "User-agent: *\nDisallow: /\n",

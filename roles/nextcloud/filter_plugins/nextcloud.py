@@ -1,7 +1,8 @@
 """What Nextcloud is, what it should be, and what is between.
 
-"{{ upstream_paths | nextcloud_code(server, apps, home) }}"  [{name, version, archive, path, link, target}]: the server, then the apps
-"{{ code | not_unpacked(lines) }}" | not_linked(lines)       those of it that `find -printf '%p %l\\n'` does not show
+"{{ upstream_paths | nextcloud_code(server, apps, home) }}"  [{name, artefact, version, archive, path, link, target}]
+"{{ code | not_unpacked(lines, standins) }}"                 those of it that `find -printf '%p %l\\n'` does not show, or as what they are not
+"{{ code | not_linked(lines) }}"                             those whose link is not there
 "{{ lines | no_longer(code) }}"                              apps with a link that are not in it
 "{{ installed | version_flaw(wanted) }}"                     why Nextcloud would not go from one to the other; empty if it would
 "{{ stdout | nextcloud_state }}"                             {status, config, provider}, from the lines of files/state
@@ -30,7 +31,7 @@ def nextcloud_code(paths: Mapping[str, str], server: str, apps: Iterable[str], h
     code = []
     for name, pin in [("", server), *((app, f"nextcloud-app-{app}") for app in apps)]:
         version = PurePosixPath(paths[pin]).parent.name
-        place = {"name": name or "the server", "version": version, "archive": paths[pin]}
+        place = {"name": name or "the server", "artefact": pin, "version": version, "archive": paths[pin]}
         if name:
             place |= {"path": f"{home}/apps/{name}/{version}", "link": f"{home}/custom_apps/{name}"}
             place |= {"target": f"../apps/{name}/{version}"}
@@ -40,9 +41,13 @@ def nextcloud_code(paths: Mapping[str, str], server: str, apps: Iterable[str], h
     return code
 
 
-def not_unpacked(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[Mapping[str, str]]:
+def not_unpacked(code: Iterable[Mapping[str, str]], lines: Iterable[str], standins: Iterable[str]) -> list[Mapping[str, str]]:
     there = {line.strip() for line in lines}
-    return [place for place in code if place["path"] not in there]
+    return [
+        place
+        for place in code
+        if place["path"] not in there or (f"{place['path']}/.stand-in" in there) != (place["artefact"] in standins)
+    ]
 
 
 def not_linked(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[Mapping[str, str]]:
