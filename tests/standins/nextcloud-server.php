@@ -204,10 +204,9 @@ function check_server(): void
             throw new Refusal('Your data directory is readable by other people.');
         }
     }
-    cache();
 }
 
-/** The cache that every request asks. */
+/** The cache: signing in asks it, and what guards passwords. */
 function cache(): ?\Redis
 {
     $config = config();
@@ -294,6 +293,7 @@ function answer(string $name, array $config): void
     if ($name === 'remote' || $name === 'ocs') {
         if ($_SERVER['PHP_AUTH_USER'] ?? '') {
             // no member has a password here
+            cache();
             write_log(2, 'core', "Login failed: {$_SERVER['PHP_AUTH_USER']} (Remote IP: " . client() . ')');
         }
         http_response_code(401);
@@ -307,6 +307,10 @@ function answer(string $name, array $config): void
         header('Location: /login', true, 302);
     } elseif ($path === '/login' && $portal && (app_values()['user_oidc']['allow_multiple_user_backends'] ?? '1') === '0') {
         header("Location: /apps/user_oidc/login/$portal", true, 303);
+    } elseif ($path === "/apps/user_oidc/login/$portal") {
+        cache();
+        http_response_code(404);
+        echo '<!doctype html><title>Nextcloud</title><p>Could not reach the OpenID Connect provider.';
     } elseif ($path === '/login') {
         echo '<!doctype html><title>Login</title><form><input name="user"><input type="password" name="password"></form>';
     } else {

@@ -1,7 +1,7 @@
 """What Nextcloud is, what it should be, and what is between.
 
 "{{ upstream_paths | nextcloud_code(server, apps, home) }}"  [{name, artefact, version, archive, path, link, target}]
-"{{ code | not_unpacked(lines, standins) }}"                 those of it that `find -printf '%p %l\\n'` does not show, or as what they are not
+"{{ code | not_unpacked(lines, standins) }}"                 those that `find -printf '%p %l\\n'` does not show as what they are
 "{{ code | not_linked(lines) }}"                             those whose link is not there
 "{{ lines | no_longer(code) }}"                              apps with a link that are not in it
 "{{ installed | version_flaw(wanted) }}"                     why Nextcloud would not go from one to the other; empty if it would
@@ -65,10 +65,11 @@ def version_flaw(installed: str, wanted: str) -> str:
     if not installed:
         return ""
     was, new = ([int(part) for part in version.split(".")[:3]] for version in (installed, wanted))
+    old = ".".join(map(str, was))
     if new < was:
-        return f"{wanted} is older than {'.'.join(map(str, was))}, which its database is of; restore the backup from before the upgrade"
+        return f"{wanted} is older than {old}, which its database is of; restore the backup from before the upgrade"
     if new[0] > was[0] + 1:
-        return f"{wanted} does not follow {'.'.join(map(str, was))}; upgrades go one major version at a time: {was[0] + 1} is next"
+        return f"{wanted} does not follow {old}; upgrades go one major version at a time: {was[0] + 1} is next"
     return ""
 
 
@@ -104,7 +105,9 @@ def nextcloud_plan(
     return {
         "delete": sorted(set(config.get("system") or {}) - set(system) - OWN),
         "import": any(
-            _text(now.get(app, {}).get(key, "")) != _text(value) for app, wanted in values.items() for key, value in wanted.items()
+            _text(now.get(app, {}).get(key, "")) != _text(value)
+            for app, wanted in values.items()
+            for key, value in wanted.items()
         ),
         "enable": [app for app in on if app not in enabled],
         "disable": [app for app in off if app in enabled],
