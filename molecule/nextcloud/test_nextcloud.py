@@ -375,3 +375,23 @@ def test_no_other_php_server_runs(host):
 def test_no_password_is_in_the_journal(host):
     password = re.search(r"'dbpassword' => '([^']+)'", host.file(f"{HOME}/config/perron.config.php").content_string)[1]
     assert password not in host.check_output("journalctl --no-pager -o cat")
+
+
+# --- the end ------------------------------------------------------------------------------------------------------------
+
+
+def test_removed_it_leaves_what_is_members_and_says_where(host, play, role, status):
+    before = state(host)["config"]["system"]["instanceid"]
+
+    def remove(purge=""):
+        return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", groups=["coop"])
+
+    wrong = remove("yes")
+    assert wrong.returncode != 0 and f"give it their directory, {HOME}/data" in plain(wrong) and status()
+    run = remove()
+    assert changes(run) and f"Left are members' files in {HOME}/data" in plain(run).replace("''", "'"), plain(run)
+    assert status() == {} and host.run("systemctl list-unit-files --no-legend 'nextcloud-*'").stdout == ""
+    assert sorted(host.check_output(f"ls {HOME}").split()) == ["config", "data"]
+    assert changes(remove()) == set()
+    changes(role())
+    assert status()["installed"] is True and state(host)["config"]["system"]["instanceid"] == before
