@@ -1,0 +1,417 @@
+"""What Nextcloud's host promises, asked of the running daemons. A real Nextcloud and its stand-in pass the same."""
+
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from conftest import ROOT, eventually
+
+NAME = "cloud.coop.test"
+URL = f"https://{NAME}"
+HOME = "/var/lib/nextcloud"
+VALKEY = "valkey-cli -s /run/valkey/valkey.sock"
+STATE = "/usr/local/lib/nextcloud/state"
+
+
+class Answer:
+    def __init__(self, run):
+        head, _, self.text = run.stdout.replace("\r\n", "\n").partition("\n\n")
+        first, *lines = head.splitlines() or [""]
+        self.status = int(first.split()[1]) if run.rc == 0 else 0
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        self.location = self.headers.get("location", "")
+
+
+@pytest.fixture(scope="module")
+def get(host):
+    def ask(path, *options, at="127.0.0.1"):
+        command = ["curl", "-sSi", "--path-as-is", "--max-time", "60", "--resolve", f"{NAME}:443:{at}", *options, URL + path]
+        return Answer(host.run(" ".join(["%s"] * len(command)), *command))
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def status(get):
+    def ask():
+        answer = get("/status.php")
+        return json.loads(answer.text) if answer.status == 200 else {}
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def occ(host):
+    def run(*words):
+        return host.run("nextcloud-occ " + " ".join(["%s"] * len(words)), *words)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def role(play):
+    """The role once more, as an operator runs its playbook, with what the scenario has given it."""
+    password = (Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "password").read_text().strip()
+    given = {
+        "vault_portal_nextcloud": f"portal-{password}",
+        "vault_postgresql_nextcloud": f"nextcloud-{password}",
+        "nextcloud_memory_percent": 10,
+        "nextcloud_trusted_proxies": ["127.0.0.1"],
+        "nextcloud_apps": [{"name": "calendar"}, {"name": "deck"}, {"name": "user_oidc"}],
+        "upstream_standins": str(ROOT / "tests/standins"),
+    }
+
+    def run(**variables):
+        return play("playbooks/nextcloud.yml", groups=["coop", "nextcloud"], variables=given | variables)
+
+    return run
+
+
+def changes(run):
+    """Tasks that changed something."""
+    assert run.returncode == 0, run.stdout + run.stderr
+    said, found = "", set()
+    for line in run.stdout.splitlines():
+        if line.startswith(("TASK [", "RUNNING HANDLER [")):
+            said = re.sub(r".*\[(?:nextcloud : )?(.*)\].*", r"\1", line)
+        elif line.startswith("changed: "):
+            found.add(said)
+    return found
+
+
+def plain(run):
+    """What it said, in one line."""
+    return " ".join((run.stdout + run.stderr).split())
+
+
+def pins(**versions):
+    """The house's pins, some of them at other versions; with no artefact of those there is a stand-in."""
+    those = yaml.safe_load((ROOT / "group_vars/all/upstream.yml").read_text())["upstream_pins"]
+    for pin in those:
+        if (new := versions.get(pin["name"].replace("-", "_"))) and pin["version"] != new:
+            pin |= {"url": f"https://maker.test/stand-in-{new}.tar.gz", "version": new, "sha256": "0" * 64}
+    return {"upstream_pins": those}
+
+
+def state(host):
+    """What the role reads: {status, config, provider}."""
+    lines = [line.partition(" ") for line in host.check_output(STATE).splitlines()]
+    return {name: json.loads(said) for name, _, said in lines if said.startswith("{")}
+
+
+def journal(host, *patterns):
+    run = host.run("journalctl -o cat --no-pager -t nextcloud")
+    return [line for line in run.stdout.splitlines() if all(pattern in line for pattern in patterns)]
+
+
+# --- what it serves -----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_installed_and_of_the_version_that_is_linked(host, status):
+    said = status()
+    assert said["installed"] is True and said["maintenance"] is False and said["needsDbUpgrade"] is False, said
+    assert said["version"].startswith(host.check_output(f"readlink {HOME}/code/current") + ".")
+
+
+def test_signing_in_is_the_portals_and_nobody_elses(get):
+    seen = get("/")
+    while seen.status in (301, 302, 303) and "user_oidc" not in seen.location:
+        seen = get(urlsplit(seen.location).path)
+    assert "/apps/user_oidc/login/" in seen.location, (seen.status, seen.headers, seen.text[:1000])
+
+
+def test_there_is_a_way_to_each_client(get):
+    for name in ("carddav", "caldav"):
+        answer = get(f"/.well-known/{name}")
+        assert answer.status == 301 and answer.location == f"{URL}/remote.php/dav/"
+    assert get("/remote.php/dav/", "-X", "PROPFIND").status == 401
+    assert get("/ocs/v2.php/cloud/user", "-H", "OCS-APIRequest: true").status == 401
+
+
+@pytest.mark.parametrize("path", ["/core/css/server.css", "/core/img/logo/logo.svg", "/custom_apps/calendar/img/app.svg"])
+def test_what_pages_are_made_of_is_served(get, path):
+    answer = get(path)
+    assert answer.status == 200 and re.match(r"text/css|image/svg", answer.headers["content-type"]), answer.headers
+
+
+def test_a_module_of_scripts_is_one(host, get):
+    path = host.check_output(f"cd {HOME}/code/current && find dist apps -name '*.mjs' | head -n 1")
+    if not path:
+        pytest.skip("this Nextcloud has none")
+    assert get(f"/{path}").headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize(
+    "path",
+    """
+    /data/.ncdata /data/ /config/config.php /config/perron.config.php /config/config.sample.php /occ /console.php /version.php
+    /cron.php /.git/config /.htaccess /.user.ini /lib/base.php /lib/private/Config.php /3rdparty/composer.json /updater/index.php
+    /custom_apps/../config/perron.config.php /custom_apps/..%2fconfig%2fperron.config.php /core/%2e%2e/config/config.php
+    /custom_apps/calendar/../../config/config.php /apps//../config/config.php /index.php.bak /status.php%00.css
+    /apps/files/appinfo/info.xml /custom_apps/calendar/appinfo/info.xml /core/css/../../version.php /core/css/server.css/x.php
+    /custom_apps/calendar/appinfo/x.php /composer.json /COPYING /unavailable /data/../../../../etc/passwd.css
+    /custom_apps/../config/x.css /custom_apps/../../../../etc/passwd
+    """.split(),  # noqa: SIM905 # a list of this length is read in lines
+)
+def test_nothing_else_is(get, path):
+    answer = get(path)
+    assert answer.status in (400, 401, 404), answer.status  # 401: a page of an app's, for members
+    assert not re.search(r"<\?php|\$CONFIG|dbpassword|root:x:|<info", answer.text), answer.text[:300]
+
+
+def test_headers_are_what_nextcloud_asks_for(get):
+    seen = get("/nothere").headers
+    assert seen["x-content-type-options"] == "nosniff" and seen["x-frame-options"] == "SAMEORIGIN"
+    assert seen["x-robots-tag"] == "noindex, nofollow" and seen["x-permitted-cross-domain-policies"] == "none"
+    assert int(re.search(r"max-age=(\d+)", seen["strict-transport-security"])[1]) >= 15552000
+    assert "x-powered-by" not in seen
+
+
+def test_another_name_is_nobodys(host, get, address):
+    run = host.run("curl -sS --resolve other.coop.test:443:127.0.0.1 https://other.coop.test/")
+    assert run.rc != 0
+    assert get("/status.php", "-H", "Host: other.coop.test").status == 421
+    # were it to reach Nextcloud: it knows one name
+    other = ["-H", "X-Forwarded-Host: other.coop.test"]
+    assert get("/status.php", *other).status == 400 and get("/login", *other).status == 400
+    # and who is no proxy has no say in it
+    assert get("/status.php", *other, at=address).status == 200
+
+
+# --- who asks -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_clients_own_address_is_seen_behind_a_proxy_and_no_other_is_believed(host, get, address):
+    def wrong(member, at):
+        answer = get("/remote.php/dav/", "-u", f"{member}:wrong", "-H", "X-Forwarded-For: 203.0.113.7", at=at)
+        assert answer.status == 401
+        lines = eventually(lambda: journal(host, "Login failed", member))
+        assert lines, host.run("journalctl -n 20 --no-pager").stdout
+        return json.loads(lines[-1])
+
+    behind, forged = wrong("mallory", "127.0.0.1"), wrong("trudy", address)
+    assert behind["remoteAddr"] == "203.0.113.7" and "203.0.113.7" in behind["message"]
+    assert forged["remoteAddr"] == address and "203.0.113.7" not in forged["message"]
+
+
+def test_the_log_is_the_journals_alone(host):
+    assert journal(host, "Login failed")
+    assert host.run(f"find {HOME} -name 'nextcloud.log*'").stdout == ""
+
+
+# --- configuration ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_declared_counts(host):
+    now = state(host)
+    system = now["config"]["system"]
+    assert system["default_phone_region"] == "BE" and system["default_language"] == "fr"
+    assert (system["appstoreenabled"], system["has_internet_connection"], system["updatechecker"]) == (False, False, False)
+    assert now["config"]["apps"]["files"]["default_quota"] == "5 GB"
+    assert now["provider"]["discoveryEndpoint"] == "https://auth.coop.test/.well-known/openid-configuration"
+    assert now["provider"]["settings"]["mappingUid"] == "sub" and now["provider"]["settings"]["uniqueUid"] is False
+
+
+def test_its_apps_are_on_and_those_that_ask_elsewhere_are_off(host):
+    apps = state(host)["config"]["apps"]
+    for name in ("calendar", "user_oidc"):
+        assert apps[name]["enabled"] == "yes" and apps[name]["installed_version"]
+        assert host.file(f"{HOME}/custom_apps/{name}").is_symlink
+    for name in ("survey_client", "updatenotification", "weather_status", "firstrunwizard"):
+        assert apps.get(name, {}).get("enabled", "no") == "no", name
+
+
+def test_a_run_that_finds_nothing_to_do_changes_nothing_and_is_short(role, monkeypatch):
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "ansible.posix.profile_roles")
+
+    def seconds(run):
+        return sum(map(float, re.findall(r"^(?:nextcloud|upstream) -+ ([\d.]+)s$", run.stdout, re.MULTILINE)))
+
+    run = role()
+    assert changes(run) == set()
+    assert "nextcloud-server-34" in run.stdout and ("STAND-IN" in run.stdout or "the artefact" in run.stdout)
+    if (took := seconds(run)) >= 10:  # other tests may run on the same machine
+        took = seconds(role())
+    assert 0 < took < 10, run.stdout
+
+
+def test_what_somebody_changed_is_put_back(host, role, occ):
+    occ("config:system:set", "loglevel", "--value=0", "--type=integer")  # declared, so it never counts
+    occ("config:system:set", "defaultapp", "--value=calendar")  # declared by nobody
+    occ("config:app:set", "files", "default_quota", "--value=999 GB")
+    occ("app:disable", "calendar")
+    occ("app:enable", "weather_status")
+    occ("user_oidc:provider", "portal", "--scope=openid")
+    host.check_output(f"echo >>{HOME}/config/perron.config.php && echo pm.max_children = 1 >>/etc/nextcloud/php-fpm.conf")
+    drifted = state(host)
+    assert drifted["config"]["system"]["loglevel"] == 2 and drifted["config"]["system"]["defaultapp"] == "calendar"
+    assert drifted["config"]["apps"]["files"]["default_quota"] == "999 GB" and drifted["provider"]["scope"] == "openid"
+    assert changes(role()) == {
+        "Declare the system's configuration",
+        "Configure the server of PHP",
+        "Enable its apps",
+        "Disable the others",
+        "Take away system values that nobody declares",
+        "Import the apps' values, as they differ",
+        "Tie it to the portal",
+        "Restart nextcloud",
+    }
+    now = state(host)
+    assert "defaultapp" not in now["config"]["system"] and now["config"]["apps"]["files"]["default_quota"] == "5 GB"
+    assert now["config"]["apps"]["calendar"]["enabled"] == "yes" and now["config"]["apps"]["weather_status"]["enabled"] == "no"
+    assert now["provider"]["scope"] == "openid email profile"
+
+
+def test_an_app_can_be_a_plans_or_nobodys_and_the_portals_secret_another(host, role, get):
+    path = "/custom_apps/calendar/img/app.svg"
+    apps = [{"name": "calendar", "groups": ["large"]}, {"name": "user_oidc"}]
+    changed = changes(role(nextcloud_apps=apps, vault_portal_nextcloud="another"))
+    assert {"Import the apps' values, as they differ", "Tie it to the portal"} <= changed
+    assert json.loads(state(host)["config"]["apps"]["calendar"]["enabled"]) == ["large"]
+    changes(role(nextcloud_apps=[{"name": "user_oidc"}]))
+    assert state(host)["config"]["apps"]["calendar"]["enabled"] == "no" and get(path).status == 404
+    changes(role())
+    assert state(host)["config"]["apps"]["calendar"]["enabled"] == "yes" and get(path).status == 200
+
+
+def test_a_version_that_it_cannot_go_to_is_refused_and_what_runs_goes_on(host, role, status):
+    before = status()
+    for version, said in (("99.0.0", "upgrades go one major version at a time"), ("1.0.0", "restore the backup from before")):
+        run = role(**pins(nextcloud_server_34=version))
+        assert run.returncode != 0 and f"nextcloud_server: {version}" in plain(run) and said in plain(run), plain(run)
+        assert status() == before
+
+
+def test_it_follows_a_newer_version_and_goes_back_by_the_backup_alone(host, role, status):
+    if not host.file(f"{HOME}/code/current/.stand-in").exists:
+        pytest.skip("not run: no artefact of a newer version")
+    before = status()["version"]
+    host.check_output(
+        f"cp -p {HOME}/config/config.php /root/ && runuser -u postgres -- pg_dump --clean nextcloud >/root/nextcloud.sql"
+    )
+    changed = changes(role(**pins(nextcloud_server_34="34.9.0", nextcloud_app_calendar="6.99.0")))
+    assert {"Stop what runs it", "Link what counts", "Bring the database to the new version"} <= changed
+    assert status()["version"] == "34.9.0.1" and status()["needsDbUpgrade"] is False
+    assert state(host)["config"]["apps"]["calendar"]["installed_version"] == "6.99.0"
+    refused = role()
+    assert refused.returncode != 0 and "is older than 34.9.0" in plain(refused) and status()["version"] == "34.9.0.1"
+    host.check_output(f"cp -p /root/config.php {HOME}/config/ && runuser -u postgres -- psql -q nextcloud </root/nextcloud.sql")
+    assert "Unpack it" not in changes(role())  # one link each
+    assert status()["version"] == before
+
+
+# --- what it stands on --------------------------------------------------------------------------------------------------
+
+
+def test_valkey_has_sessions_and_cache(host, get):
+    host.check_output(f"{VALKEY} flushall")
+    get("/login")
+    get("/remote.php/dav/", "-X", "PROPFIND", "-u", "oscar:wrong")
+    keys = host.check_output(f"{VALKEY} keys '*'").splitlines()
+    assert any(key.startswith("nextcloud_session:") for key in keys) and any(
+        not key.startswith("nextcloud_session:") for key in keys
+    ), keys
+
+
+SIGN_IN = "/apps/user_oidc/login/1"
+
+
+@pytest.mark.parametrize("unit", ["valkey-server", "postgresql@17-main"])
+def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, unit):
+    assert get(SIGN_IN).status in (302, 303, 404)  # there is no portal here
+    host.check_output(f"systemctl stop {unit}")
+    try:
+        answer = get(SIGN_IN, "-H", "Accept-Language: nl")
+        assert answer.status == 503 and "De cloud antwoordt niet" in answer.text, answer.text
+        if unit != "valkey-server":
+            assert get("/status.php").status >= 500  # what watches is told
+            assert host.run("nextcloud-occ app:list").rc != 0
+    finally:
+        host.check_output(f"systemctl start {unit}")
+    assert eventually(lambda: status().get("installed")), host.run("journalctl -n 30 --no-pager -u nextcloud-php").stdout
+    assert eventually(lambda: get(SIGN_IN).status in (302, 303, 404))
+
+
+def test_without_php_there_is_a_page_in_the_members_language(host, get, status):
+    host.check_output("systemctl stop nextcloud-php")
+    try:
+        for language, words in (("nl", "De cloud antwoordt niet"), ("de-AT", "Die Cloud antwortet nicht"), ("xx", "Le nuage ne")):
+            answer = get("/apps/files/", "-H", f"Accept-Language: {language}")
+            assert answer.status == 503 and words in answer.text
+    finally:
+        host.check_output("systemctl start nextcloud-php")
+    assert eventually(status)
+
+
+def test_a_timer_runs_the_jobs(host, occ):
+    assert host.check_output("systemctl is-enabled nextcloud-cron.timer") == "enabled"
+    assert host.check_output("systemctl show --value -p NextElapseUSecRealtime nextcloud-cron.timer")
+    occ("config:app:set", "core", "lastcron", "--value=1")
+    host.check_output("systemctl start nextcloud-cron.service")
+    assert host.check_output("systemctl show --value -p Result nextcloud-cron.service") == "success"
+    assert int(state(host)["config"]["apps"]["core"]["lastcron"]) > 1
+    assert state(host)["config"]["apps"]["core"]["backgroundjobs_mode"] == "cron"
+
+
+# --- how it runs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_units_are_hardened(host):
+    for unit in ("nextcloud-php", "nextcloud-cron"):
+        line = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
+        assert float(line.split(":")[1].split()[0]) <= 2.0, line
+        shown = host.check_output(f"systemctl show -p User,NoNewPrivileges,MemoryDenyWriteExecute,ProtectSystem {unit}").split()
+        assert sorted(shown) == ["MemoryDenyWriteExecute=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "User=nextcloud"]
+
+
+def test_workers_are_as_many_as_memory_has_room_for(host):
+    limit = int(host.check_output("systemctl show --value -p MemoryMax nextcloud-php")) >> 20
+    total = int(host.check_output("awk '/MemTotal/ {print $2}' /proc/meminfo")) >> 10
+    assert abs(limit - total // 10) <= 2
+    assert f"pm.max_children = {limit // 128}\n" in host.file("/etc/nextcloud/php-fpm.conf").content_string
+
+
+def test_only_nextcloud_reads_its_secrets_and_members_files(host):
+    secrets = (f"{HOME}/config/config.php", f"{HOME}/config/perron.config.php", f"{HOME}/data", "/etc/nextcloud/apps.json")
+    for path in secrets:
+        for user, reads in (("www-data", False), ("nobody", False), ("nextcloud", True)):
+            run = host.run(f"setpriv --reuid={user} --regid={user.replace('nobody', 'nogroup')} --clear-groups test -r {path}")
+            assert (run.rc == 0) == reads, (path, user)
+    # and it changes no code
+    assert host.check_output(f"find {HOME}/code {HOME}/apps {HOME}/custom_apps ! -user root -o -perm /022 ! -type l") == ""
+    stranger = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
+    assert host.run(f"{stranger} curl -s --unix-socket /run/nextcloud/php.sock http://x/").rc == 7
+
+
+def test_no_other_php_server_runs(host):
+    assert host.run("systemctl is-active php8.4-fpm").stdout.strip() != "active"
+    assert set(host.check_output("ps -o user:20= -C php-fpm8.4").split()) == {"nextcloud"}
+
+
+def test_no_password_is_in_the_journal(host):
+    password = re.search(r"'dbpassword' => '([^']+)'", host.file(f"{HOME}/config/perron.config.php").content_string)[1]
+    assert password not in host.check_output("journalctl --no-pager -o cat")
+
+
+# --- the end ------------------------------------------------------------------------------------------------------------
+
+
+def test_removed_it_leaves_what_is_members_and_says_where(host, play, role, status):
+    before = state(host)["config"]["system"]["instanceid"]
+
+    def remove(purge=""):
+        return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", groups=["coop"])
+
+    wrong = remove("yes")
+    assert wrong.returncode != 0 and f"give it their directory, {HOME}/data" in plain(wrong) and status()
+    run = remove()
+    assert changes(run) and f"Left are members' files in {HOME}/data" in plain(run).replace("''", "'"), plain(run)
+    assert status() == {} and host.run("systemctl list-unit-files --no-legend 'nextcloud-*'").stdout == ""
+    assert sorted(host.check_output(f"ls {HOME}").split()) == ["config", "data"]
+    assert changes(remove()) == set()
+    changes(role())
+    assert status()["installed"] is True and state(host)["config"]["system"]["instanceid"] == before

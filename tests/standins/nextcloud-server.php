@@ -1,0 +1,568 @@
+#!/usr/bin/php
+<?php
+/* A stand-in of the Nextcloud server: its layout, the commands, pages and files that a host has to do with, over the real
+   database, cache and web server. Nothing of what members do with it.
+
+   nextcloud-server.php NAME VERSION FILE packs it as that version. In the archive this very file is lib/standin.php, and the
+   pages are a line each that calls it. */
+
+namespace StandIn;
+
+const REQUIRED = ['ctype', 'curl', 'dom', 'gd', 'iconv', 'json', 'libxml', 'mbstring', 'openssl', 'pdo_pgsql', 'posix', 'redis',
+    'SimpleXML', 'XMLReader', 'XMLWriter', 'zip', 'zlib', 'apcu', 'intl', 'bcmath', 'gmp', 'igbinary', 'imagick', 'session'];
+const SHIPPED = ['dav', 'federation', 'files', 'files_sharing', 'firstrunwizard', 'nextcloud_announcements', 'support', 'survey_client',
+    'theming', 'updatenotification', 'weather_status'];
+const PORTAL_SETTINGS = ['unique-uid' => 'uniqueUid', 'mapping-uid' => 'mappingUid', 'mapping-display-name' => 'mappingDisplayName',
+    'mapping-email' => 'mappingEmail', 'mapping-quota' => 'mappingQuota', 'mapping-groups' => 'mappingGroups',
+    'group-provisioning' => 'groupProvisioning', 'send-id-token-hint' => 'sendIdTokenHint', 'check-bearer' => 'checkBearer'];
+const FLAGS = ['uniqueUid', 'groupProvisioning', 'sendIdTokenHint', 'checkBearer'];
+
+class Refusal extends \Exception
+{
+}
+
+// --- the archive --------------------------------------------------------------------------------------------------------
+
+function pack_as(string $version, string $file): int
+{
+    $tree = exec('mktemp -d');
+    $call = fn (string $what) => "<?php\nrequire __DIR__ . '/lib/standin.php';\nStandIn\\$what;\n";
+    $major = (int)$version;
+    $files = [
+        'lib/standin.php' => preg_replace('/^#!.*\n/', '', file_get_contents(__FILE__)),
+        'version.php' => '<?php $OC_Version = [' . strtr($version, '.', ',') . ",1]; \$OC_VersionString = '$version';"
+            . ' $OC_VersionCanBeUpgradedFrom = [' . "'nextcloud' => ['" . ($major - 1) . ".0' => true, '$major.0' => true]];\n",
+        'occ' => "#!/usr/bin/env php\n<?php\nrequire_once __DIR__ . '/console.php';\n",
+        'console.php' => $call('console()'),
+        'cron.php' => $call('cron()'),
+        'index.php' => $call("page('index')"),
+        'public.php' => $call("page('public')"),
+        'remote.php' => $call("page('remote')"),
+        'status.php' => $call("page('status')"),
+        'ocs/v1.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
+        'ocs/v2.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
+        '.stand-in' => '',
+        '.htaccess' => "# for Apache\n",
+        '.user.ini' => "; for CGI\n",
+        'robots.txt' => "User-agent: *\nDisallow: /\n",
+        'core/css/server.css' => "body {}\n",
+        'core/img/logo/logo.svg' => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>\n",
+        'dist/core-common.mjs' => "export {}\n",
+        '3rdparty/composer.json' => "{}\n",
+        'config/config.sample.php' => "<?php\n",
+        'updater/index.php' => "<?php\n",
+    ];
+    foreach (SHIPPED as $app) {
+        $files["apps/$app/appinfo/info.xml"] = "<info><id>$app</id><version>$version</version></info>\n";
+    }
+    foreach ($files as $name => $content) {
+        @mkdir(dirname("$tree/nextcloud/$name"), 0755, true);
+        file_put_contents("$tree/nextcloud/$name", $content);
+    }
+    chmod("$tree/nextcloud/occ", 0755);
+    passthru('tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=go=rX --auto-compress --create --file '
+        . escapeshellarg($file) . ' --directory ' . escapeshellarg($tree) . ' nextcloud && rm -r ' . escapeshellarg($tree), $code);
+    return $code;
+}
+
+// --- configuration ------------------------------------------------------------------------------------------------------
+
+function config_directory(): string
+{
+    return rtrim(getenv('NEXTCLOUD_CONFIG_DIR') ?: dirname(__DIR__) . '/config', '/');
+}
+
+/** config.php, and over it what others have put beside it. */
+function config(): array
+{
+    $all = [];
+    $directory = config_directory();
+    foreach ([...(is_file("$directory/config.php") ? ["$directory/config.php"] : []), ...glob("$directory/*.config.php")] as $file) {
+        $CONFIG = [];
+        include $file;
+        $all = array_merge($all, $CONFIG);
+    }
+    return $all;
+}
+
+/** All of it goes into config.php, as Nextcloud does it. */
+function write_config(array $config): void
+{
+    $file = config_directory() . '/config.php';
+    if (!isset($config['version']) && !is_file(config_directory() . '/CAN_INSTALL')) {
+        throw new Refusal('Configuration was not read or initialized correctly, not overwriting ' . $file);
+    }
+    if (@file_put_contents($file, "<?php\n\$CONFIG = " . var_export($config, true) . ";\n") === false) {
+        throw new Refusal("Can't write into config directory!");
+    }
+    chmod($file, 0640);
+}
+
+function set_system(array $values): void
+{
+    write_config(array_filter(array_merge(config(), $values), fn ($value) => $value !== null));
+}
+
+function code_version(): string
+{
+    include dirname(__DIR__) . '/version.php';
+    return implode('.', $OC_Version);
+}
+
+function database(?array $config = null): \PDO
+{
+    static $database;
+    if (!$database || $config) {
+        $config ??= config();
+        $database = new \PDO("pgsql:host={$config['dbhost']};dbname={$config['dbname']}", $config['dbuser'], $config['dbpassword']);
+    }
+    return $database;
+}
+
+function query(string $statement, array $values = []): array
+{
+    $asked = database()->prepare($statement);
+    $asked->execute($values);
+    return $asked->fetchAll(\PDO::FETCH_NUM);
+}
+
+function app_values(): array
+{
+    $apps = [];
+    foreach (query('SELECT appid, configkey, configvalue FROM oc_appconfig ORDER BY 1, 2') as [$app, $key, $value]) {
+        $apps[$app][$key] = $value;
+    }
+    return $apps;
+}
+
+function set_app(string $app, string $key, ?string $value): void
+{
+    query('DELETE FROM oc_appconfig WHERE appid = ? AND configkey = ?', [$app, $key]);
+    if ($value !== null) {
+        query('INSERT INTO oc_appconfig VALUES (?, ?, ?)', [$app, $key, $value]);
+    }
+}
+
+function app_version(string $app): ?string
+{
+    $paths = array_column(config()['apps_paths'] ?? [], 'path') ?: [dirname(__DIR__) . '/apps'];
+    foreach ($paths as $path) {
+        if (is_file("$path/$app/appinfo/info.xml")) {
+            return (string)simplexml_load_file("$path/$app/appinfo/info.xml")->version;
+        }
+    }
+    return null;
+}
+
+function needs_upgrade(): bool
+{
+    $config = config();
+    if (!($config['installed'] ?? false)) {
+        return false;
+    }
+    if (version_compare($config['version'], code_version()) !== 0) {
+        return true;
+    }
+    foreach (app_values() as $app => $values) {
+        if (($values['enabled'] ?? 'no') !== 'no' && version_compare($values['installed_version'], app_version($app) ?? '0') < 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+function status(): array
+{
+    $config = config();
+    return ['installed' => (bool)($config['installed'] ?? false), 'maintenance' => (bool)($config['maintenance'] ?? false),
+        'needsDbUpgrade' => needs_upgrade(), 'version' => code_version(), 'versionstring' => preg_replace('/\.\d+$/', '', code_version()),
+        'edition' => '', 'productname' => 'Nextcloud', 'extendedSupport' => false];
+}
+
+/** What Nextcloud looks at before each page and each command. */
+function check_server(): void
+{
+    $missing = array_filter(REQUIRED, fn ($module) => !extension_loaded($module));
+    if ($missing) {
+        throw new Refusal('PHP module ' . implode(', ', $missing) . ' not installed.');
+    }
+    if (!is_writable(config_directory())) {
+        throw new Refusal("Cannot write into \"config\" directory.");
+    }
+    $config = config();
+    if (!($config['installed'] ?? false)) {
+        return;
+    }
+    $data = $config['datadirectory'];
+    if (!is_file("$data/.ncdata")) {
+        throw new Refusal("Your data directory is invalid. Ensure there is a file called \".ncdata\" in the root of the data directory.");
+    }
+    if (substr(decoct(fileperms($data)), -1) !== '0') {
+        @chmod($data, 0770);
+        clearstatcache();
+        if (substr(decoct(fileperms($data)), -1) !== '0') {
+            throw new Refusal('Your data directory is readable by other people.');
+        }
+    }
+}
+
+/** The cache: signing in asks it, and what guards passwords. */
+function cache(): ?\Redis
+{
+    $config = config();
+    if (!isset($config['redis'])) {
+        return null;
+    }
+    $cache = new \Redis();
+    $cache->connect($config['redis']['host'], $config['redis']['port'], $config['redis']['timeout']);
+    $cache->incr($config['instanceid'] . '/standin');
+    return $cache;
+}
+
+function write_log(int $level, string $app, string $message): void
+{
+    $config = config();
+    if ($level < ($config['loglevel'] ?? 2)) {
+        return;
+    }
+    openlog($config['syslog_tag'] ?? 'Nextcloud', LOG_PID | LOG_CONS, LOG_USER);
+    syslog([LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR, LOG_CRIT][$level], json_encode(['level' => $level, 'remoteAddr' => client(),
+        'app' => $app, 'method' => $_SERVER['REQUEST_METHOD'] ?? '', 'url' => $_SERVER['REQUEST_URI'] ?? '--', 'message' => $message]));
+}
+
+// --- pages --------------------------------------------------------------------------------------------------------------
+
+function from_proxy(): bool
+{
+    return in_array($_SERVER['REMOTE_ADDR'] ?? '', config()['trusted_proxies'] ?? [], true);
+}
+
+function client(): string
+{
+    $forwarded = explode(',', from_proxy() ? $_SERVER['HTTP_X_FORWARDED_FOR'] ?? '' : '');
+    return trim($forwarded[0]) ?: $_SERVER['REMOTE_ADDR'] ?? '';
+}
+
+function page(string $name): void
+{
+    try {
+        ini_set('display_errors', '0');
+        check_server();
+        answer($name, config());
+    } catch (Refusal $refusal) {
+        write_log(3, 'core', $refusal->getMessage());
+        http_response_code(503);
+        echo '<!doctype html><title>Error</title><p>', htmlspecialchars($refusal->getMessage());
+    } catch (\Throwable $error) {
+        write_log(3, 'index', get_class($error) . ': ' . $error->getMessage());
+        http_response_code(500);
+        echo '<!doctype html><title>Error</title><h2>Internal Server Error</h2>';
+    }
+}
+
+function answer(string $name, array $config): void
+{
+    $host = (from_proxy() ? $_SERVER['HTTP_X_FORWARDED_HOST'] ?? '' : '') ?: $_SERVER['HTTP_HOST'];
+    if (!in_array($host, $config['trusted_domains'], true)) {
+        http_response_code(400);
+        if ($name === 'status') {
+            header('Content-Type: application/json');
+            echo '{"error": "Trusted domain error.", "code": 15}';
+        } else {
+            echo '<!doctype html><title>Nextcloud</title><p>Access through untrusted domain';
+        }
+        return;
+    }
+    if ($name === 'status') {
+        header('Content-Type: application/json');
+        echo json_encode(status());
+        return;
+    }
+    if ($config['maintenance'] ?? false or needs_upgrade()) {
+        http_response_code(503);
+        header('Retry-After: 120');
+        header('X-Nextcloud-Maintenance-Mode: 1');
+        echo '<!doctype html><title>Nextcloud</title><h2>Maintenance mode</h2>';
+        return;
+    }
+    query('SELECT 1 FROM oc_appconfig');
+    session_name($config['instanceid']);
+    session_set_cookie_params(['secure' => true, 'httponly' => true, 'samesite' => 'Lax', 'path' => '/']);
+    session_start();
+    $_SESSION['seen'] = time();
+    if ($name === 'remote' || $name === 'ocs') {
+        if ($_SERVER['PHP_AUTH_USER'] ?? '') {
+            // no member has a password here
+            cache();
+            write_log(2, 'core', "Login failed: {$_SERVER['PHP_AUTH_USER']} (Remote IP: " . client() . ')');
+        }
+        http_response_code(401);
+        header('WWW-Authenticate: Basic realm="Nextcloud", charset="UTF-8"');
+        return;
+    }
+    $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
+    $path = preg_replace('#^/index\.php(?=/|$)#', '', $path) ?: '/';
+    $portal = query('SELECT id FROM oc_user_oidc_providers')[0][0] ?? null;
+    if ($path === '/') {
+        header('Location: /login', true, 302);
+    } elseif ($path === '/login' && $portal && (app_values()['user_oidc']['allow_multiple_user_backends'] ?? '1') === '0') {
+        header("Location: /apps/user_oidc/login/$portal", true, 303);
+    } elseif ($path === "/apps/user_oidc/login/$portal") {
+        cache();
+        http_response_code(404);
+        echo '<!doctype html><title>Nextcloud</title><p>Could not reach the OpenID Connect provider.';
+    } elseif ($path === '/login') {
+        echo '<!doctype html><title>Login</title><form><input name="user"><input type="password" name="password"></form>';
+    } else {
+        http_response_code(404);
+        echo '<!doctype html><title>Nextcloud</title><h2>Page not found</h2>';
+    }
+}
+
+function cron(): void
+{
+    if (PHP_SAPI !== 'cli') {
+        http_response_code(403);
+        return;
+    }
+    run_as_owner();
+    check_server();
+    if (!needs_upgrade() && !(config()['maintenance'] ?? false)) {
+        set_app('core', 'lastcron', (string)time());
+    }
+}
+
+// --- commands -----------------------------------------------------------------------------------------------------------
+
+function run_as_owner(): void
+{
+    $file = config_directory() . '/config.php';
+    if (is_file($file) && fileowner($file) !== posix_getuid()) {
+        echo "Console has to be executed with the user that owns the file config/config.php\n";
+        exit(1);
+    }
+}
+
+function console(): void
+{
+    try {
+        run_as_owner();
+        check_server();
+        [, $command] = $_SERVER['argv'] + [1 => 'list'];
+        exit(run($command, ...arguments(array_slice($_SERVER['argv'], 2))) & 255);
+    } catch (Refusal $refusal) {
+        echo $refusal->getMessage(), "\n";
+    } catch (\Throwable $error) {
+        echo 'An unhandled exception has been thrown:', "\n", get_class($error), ': ', $error->getMessage(), "\n";
+    }
+    exit(1);
+}
+
+/** @return array{0: list<string>, 1: array<string, string>} */
+function arguments(array $words): array
+{
+    $flags = ['--no-interaction', '-n', '--private', '--on', '--off', '-e', '--no-warnings', '--include-expensive', '--force'];
+    $short = ['-c' => 'clientid', '-s' => 'clientsecret', '-d' => 'discoveryuri', '-o' => 'scope', '-g' => 'groups'];
+    $plain = $options = [];
+    while ($words) {
+        $word = array_shift($words);
+        if (in_array($word, $flags, true)) {
+            $options[ltrim($word, '-')] = '1';
+        } elseif (isset($short[$word])) {
+            $options[$short[$word]] = (string)array_shift($words);
+        } elseif (str_starts_with($word, '--')) {
+            [$name, $value] = explode('=', substr($word, 2), 2) + [1 => null];
+            $options[$name] = $value ?? (string)array_shift($words);
+        } else {
+            $plain[] = $word;
+        }
+    }
+    return [$plain, $options];
+}
+
+function run(string $command, array $given, array $options): int
+{
+    $config = config();
+    $installed = $config['installed'] ?? false;
+    $say = function (mixed $what) {
+        echo is_string($what) ? $what : json_encode($what), "\n";
+        return 0;
+    };
+    if ($command === 'status') {
+        $status = status();
+        $say($status);
+        return ($options['e'] ?? '') ? ($status['needsDbUpgrade'] ? 2 : (int)$status['maintenance']) : 0;
+    }
+    if (!$installed) {
+        return $command === 'maintenance:install' ? install($options)
+            : 1 - $say("Nextcloud is not installed - only a limited number of commands are available\nCommand \"$command\" is not defined.");
+    }
+    $apps = fn () => app_values();
+    $oidc = ($apps()['user_oidc']['enabled'] ?? 'no') !== 'no' && !needs_upgrade();
+    switch ($command) {
+        case 'upgrade':
+            return upgrade($config, $apps());
+        case 'maintenance:mode':
+            set_system(['maintenance' => isset($options['on'])]);
+            return $say('Maintenance mode ' . (isset($options['on']) ? 'enabled' : 'disabled'));
+        case 'config:list':
+            if (!isset($options['private'])) {
+                foreach (['dbpassword', 'secret', 'passwordsalt'] as $secret) {
+                    $config[$secret] = '***REMOVED SENSITIVE VALUE***';
+                }
+            }
+            return $say(['system' => $config, 'apps' => $apps()]);
+        case 'config:import':
+            $new = json_decode((string)@file_get_contents($given[0] ?? 'php://stdin'), true);
+            if (!is_array($new) || array_diff(array_keys($new), ['system', 'apps'])) {
+                return 1 - $say('The file must contain a valid json array');
+            }
+            set_system($new['system'] ?? []);
+            foreach ($new['apps'] ?? [] as $app => $values) {
+                foreach ($values as $key => $value) {
+                    set_app($app, $key, $value === null ? null : (string)$value);
+                }
+            }
+            return $say('Config successfully imported from: ' . ($given[0] ?? ''));
+        case 'config:system:set':
+            set_system([$given[0] => match ($options['type'] ?? 'string') {
+                'boolean' => $options['value'] === 'true',
+                'integer' => (int)$options['value'],
+                'json' => json_decode($options['value'], true),
+                default => $options['value'],
+            }]);
+            return $say("System config value {$given[0]} set to string {$options['value']}");
+        case 'config:system:get':
+            return isset($config[$given[0]]) ? $say($config[$given[0]]) : 1;
+        case 'config:system:delete':
+            set_system([$given[0] => null]);
+            return $say("System config value {$given[0]} deleted");
+        case 'config:app:set':
+            set_app($given[0], $given[1], $options['value']);
+            return $say("Config value {$given[1]} for app {$given[0]} set to {$options['value']}");
+        case 'config:app:get':
+            return isset($apps()[$given[0]][$given[1]]) ? $say($apps()[$given[0]][$given[1]]) : 1;
+        case 'app:enable':
+            return max(array_map(fn ($app) => enable($app, $say), $given));
+        case 'app:disable':
+            foreach ($given as $app) {
+                if (($apps()[$app]['enabled'] ?? 'no') !== 'no') {
+                    set_app($app, 'enabled', 'no');
+                }
+                $say("$app disabled");
+            }
+            return 0;
+        case 'app:list':
+            $lists = ['enabled' => [], 'disabled' => []];
+            foreach ($apps() as $app => $values) {
+                if (isset($values['installed_version'])) {
+                    $lists[$values['enabled'] === 'no' ? 'disabled' : 'enabled'][$app] = $values['installed_version'];
+                }
+            }
+            return $say($lists);
+        case 'user_oidc:provider':
+            return $oidc ? provider($given, $options, $say) : 1 - $say('There are no commands defined in the "user_oidc" namespace.');
+        case 'db:add-missing-columns':
+        case 'db:add-missing-indices':
+        case 'db:add-missing-primary-keys':
+        case 'maintenance:repair':
+            return $say('Done.');
+        case 'setupchecks':
+        case 'integrity:check-core':
+            return $say([]);
+        default:
+            return 1 - $say("Command \"$command\" is not defined.");
+    }
+}
+
+function install(array $options): int
+{
+    foreach (['database-name', 'database-user', 'admin-pass', 'data-dir'] as $needed) {
+        if (($options[$needed] ?? '') === '') {
+            throw new Refusal("$needed not provided.");
+        }
+    }
+    if (($options['database'] ?? '') !== 'pgsql') {
+        throw new Refusal('Database is not supported.');
+    }
+    if (!is_dir($options['data-dir']) && !@mkdir($options['data-dir'], 0770) || !is_writable($options['data-dir'])) {
+        throw new Refusal("Cannot create or write into the data directory {$options['data-dir']}");
+    }
+    $config = ['instanceid' => 'oc' . bin2hex(random_bytes(5)), 'passwordsalt' => bin2hex(random_bytes(15)),
+        'secret' => bin2hex(random_bytes(24)), 'trusted_domains' => ['localhost'], 'datadirectory' => $options['data-dir'], 'dbtype' => 'pgsql',
+        'version' => code_version(), 'dbname' => $options['database-name'], 'dbhost' => $options['database-host'],
+        'dbuser' => $options['database-user'], 'dbpassword' => $options['database-pass'], 'dbtableprefix' => 'oc_', 'installed' => true];
+    $database = database($config);
+    $database->exec('CREATE TABLE IF NOT EXISTS oc_appconfig (appid text, configkey text, configvalue text, PRIMARY KEY (appid, configkey));
+        CREATE TABLE IF NOT EXISTS oc_user_oidc_providers (id serial PRIMARY KEY, identifier text UNIQUE, told text)');
+    file_put_contents($options['data-dir'] . '/.ncdata', "# Nextcloud data directory\n");
+    write_config($config);
+    foreach (SHIPPED as $app) {
+        set_app($app, 'enabled', 'yes');
+        set_app($app, 'installed_version', app_version($app));
+    }
+    set_app('core', 'installedat', (string)microtime(true));
+    @unlink(config_directory() . '/CAN_INSTALL');
+    echo "Nextcloud was successfully installed\n";
+    return 0;
+}
+
+function upgrade(array $config, array $apps): int
+{
+    if (!needs_upgrade()) {
+        echo "Nextcloud is already latest version\n";
+        return 0;
+    }
+    [$was, $new] = [$config['version'], code_version()];
+    if (version_compare($new, $was) < 0 || (int)$new > (int)$was + 1) {
+        echo "Exception: Updates between multiple major versions and downgrades are unsupported.\nUpdate failed\n";
+        return 5;
+    }
+    set_system(['version' => $new, 'maintenance' => false]);
+    foreach ($apps as $app => $values) {
+        if (isset($values['installed_version']) && app_version($app)) {
+            set_app($app, 'installed_version', app_version($app));
+        }
+    }
+    echo "Update successful\n";
+    return 0;
+}
+
+function enable(string $app, callable $say): int
+{
+    $version = app_version($app);
+    if ($version === null) {
+        return 1 - $say("Could not download app $app, it was not found on the appstore");
+    }
+    set_app($app, 'installed_version', $version);
+    set_app($app, 'enabled', 'yes');
+    return $say("$app $version enabled");
+}
+
+function provider(array $given, array $options, callable $say): int
+{
+    $told = json_decode(query('SELECT told FROM oc_user_oidc_providers WHERE identifier = ?', [$given[0]])[0][0] ?? 'null', true);
+    unset($options['output'], $options['no-interaction']);
+    if (!$options) {
+        unset($told['clientSecret']);
+        return $told ? $say($told) : 255 - $say('Provider not found');
+    }
+    $told ??= ['identifier' => $given[0], 'endSessionEndpoint' => null, 'scope' => 'openid email profile', 'settings' => []];
+    foreach ($options as $name => $value) {
+        $keys = ['clientid' => 'clientId', 'clientsecret' => 'clientSecret', 'discoveryuri' => 'discoveryEndpoint', 'scope' => 'scope'];
+        if (isset($keys[$name])) {
+            $told[$keys[$name]] = $value;
+        } elseif ($setting = PORTAL_SETTINGS[$name] ?? null) {
+            $told['settings'][$setting] = in_array($setting, FLAGS, true) ? $value !== '0' : $value;
+        } else {
+            return 1 - $say("The \"--$name\" option does not exist.");
+        }
+    }
+    query('INSERT INTO oc_user_oidc_providers (identifier, told) VALUES (?, ?) ON CONFLICT (identifier) DO UPDATE SET told = excluded.told',
+        [$given[0], json_encode($told)]);
+    return 0;
+}
+
+if (PHP_SAPI === 'cli' && basename(__FILE__) !== 'standin.php') {
+    exit(pack_as($argv[2], $argv[3]));
+}

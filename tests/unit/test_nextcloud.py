@@ -1,0 +1,108 @@
+"""What the role nextcloud makes of what it reads, without a Nextcloud."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/nextcloud"
+spec = importlib.util.spec_from_file_location("nextcloud_filters", ROLE / "filter_plugins/nextcloud.py")
+assert spec and spec.loader
+nextcloud = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(nextcloud)
+
+PATHS = {
+    "nextcloud-server-34": "/var/cache/upstream/nextcloud-server-34/34.0.4/nextcloud-34.0.4.tar.bz2",
+    "nextcloud-app-deck": "/var/cache/upstream/nextcloud-app-deck/1.18.5/deck-v1.18.5.tar.gz",
+}
+PROVIDER = {"clientId": "nextcloud", "scope": "openid", "settings": {"mappingUid": "sub", "uniqueUid": False}}
+STATE: dict[str, Any] = {
+    "config": {
+        "system": {"version": "34.0.4.1", "secret": "x", "loglevel": 2},
+        "apps": {
+            "files": {"default_quota": "5 GB", "enabled": "yes"},
+            "deck": {"enabled": '["large"]'},
+            "tasks": {"enabled": "no"},
+        },
+    },
+    "provider": {
+        "id": 1,
+        "clientId": "nextcloud",
+        "scope": "openid",
+        "settings": {"mappingUid": "sub", "uniqueUid": False, "x": 1},
+    },
+}
+NOTHING = {"delete": [], "import": False, "enable": [], "disable": [], "tie": False}
+
+
+def plan(state: dict[str, Any], values: dict[str, Any] | None = None, on: tuple[str, ...] = (), off: tuple[str, ...] = ()) -> Any:
+    return nextcloud.nextcloud_plan(state, {"loglevel": 2}, values or {}, on, off, PROVIDER)
+
+
+def test_versions_are_the_pins() -> None:
+    server, deck = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/home")
+    assert (server["path"], server["link"], server["target"]) == ("/home/code/34.0.4", "/home/code/current", "34.0.4")
+    assert (deck["path"], deck["link"], deck["target"]) == (
+        "/home/apps/deck/1.18.5",
+        "/home/custom_apps/deck",
+        "../apps/deck/1.18.5",
+    )
+
+
+def test_what_is_there_is_left_and_a_stand_in_gives_way_to_the_artefact() -> None:
+    code = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/home")
+    lines = ["/home/code/34.0.4 ", "/home/code/current 34.0.4", "/home/apps/deck/1.18.5 ", "/home/apps/deck/1.18.5/.stand-in "]
+    names = lambda those: [place["artefact"] for place in those]  # noqa: E731
+    assert names(nextcloud.not_unpacked(code, lines, ["nextcloud-app-deck"])) == []
+    assert names(nextcloud.not_unpacked(code, lines, [])) == ["nextcloud-app-deck"]
+    assert names(nextcloud.not_unpacked(code, [], [])) == list(PATHS)
+    assert names(nextcloud.not_linked(code, lines)) == ["nextcloud-app-deck"]
+    gone = ["/home/custom_apps/polls ../apps/polls/9", "/home/custom_apps/deck ../apps/deck/1"]
+    assert nextcloud.no_longer(gone, code) == ["/home/custom_apps/polls"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "said"),
+    [
+        ("", "34.0.4", ""),
+        ("34.0.4.1", "34.0.4", ""),
+        ("33.0.9.2", "34.0.4", ""),
+        ("32.0.1.0", "34.0.4", "33 is next"),
+        ("34.0.5.0", "34.0.4", "is older than 34.0.5"),
+        ("34.0.10.0", "34.0.9", "is older than 34.0.10"),
+    ],
+)
+def test_upgrades_go_one_major_version_at_a_time_and_never_back(installed: str, wanted: str, said: str) -> None:
+    flaw = nextcloud.version_flaw(installed, wanted)
+    assert said in flaw and bool(flaw) == bool(said)
+
+
+def test_only_what_differs_is_done() -> None:
+    assert plan(STATE, {"files": {"default_quota": "5 GB"}}, on=("deck",), off=("tasks", "absent")) == NOTHING
+    assert plan(STATE, {"files": {"default_quota": "6 GB"}})["import"] is True
+    assert plan(STATE, on=("tasks",), off=("deck",)) == NOTHING | {"enable": ["tasks"], "disable": ["deck"]}
+    strange = json.loads(json.dumps(STATE))
+    strange["config"]["system"]["defaultapp"] = "x"
+    strange["provider"]["settings"]["mappingUid"] = "email"
+    assert plan(strange) == NOTHING | {"delete": ["defaultapp"], "tie": True}
+
+
+def test_a_value_is_the_same_typed_and_as_text() -> None:
+    typed = {"config": {"apps": {"a": {"on": True, "off": False, "size": 5}}}, "provider": STATE["provider"]}
+    assert plan(typed, {"a": {"on": "1", "off": "0", "size": "5"}})["import"] is False
+    assert plan(typed, {"a": {"on": "0"}})["import"] is True
+
+
+def test_nothing_read_is_nothing_there() -> None:
+    state = nextcloud.nextcloud_state('status {"installed": false}\nconfig \nprovider Provider not found\n')
+    assert state == {"status": {"installed": False}, "config": {}, "provider": {}}
+    assert plan(state)["tie"] is True
+
+
+def test_values_are_written_as_php_reads_them() -> None:
+    assert nextcloud.php(r"\OC\Memcache' . 'x") == r"'\\OC\\Memcache\' . \'x'"
+    assert nextcloud.php({"a": [True, 1, 1.5], "b": {}}) == "[\n  'a' => [\n    true,\n    1,\n    1.5,\n  ],\n  'b' => [],\n]"
