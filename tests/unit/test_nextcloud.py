@@ -44,25 +44,25 @@ def plan(state: dict[str, Any], values: dict[str, Any] | None = None, on: tuple[
 
 
 def test_versions_are_the_pins() -> None:
-    server, deck = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/home")
-    assert (server["path"], server["link"], server["target"]) == ("/home/code/34.0.4", "/home/code/current", "34.0.4")
+    server, deck = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/srv")
+    assert (server["path"], server["link"], server["target"]) == ("/srv/code/34.0.4", "/srv/code/current", "34.0.4")
     assert (deck["path"], deck["link"], deck["target"]) == (
-        "/home/apps/deck/1.18.5",
-        "/home/custom_apps/deck",
+        "/srv/apps/deck/1.18.5",
+        "/srv/custom_apps/deck",
         "../apps/deck/1.18.5",
     )
 
 
 def test_what_is_there_is_left_and_a_stand_in_gives_way_to_the_artefact() -> None:
-    code = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/home")
-    lines = ["/home/code/34.0.4 ", "/home/code/current 34.0.4", "/home/apps/deck/1.18.5 ", "/home/apps/deck/1.18.5/.stand-in "]
+    code = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/srv")
+    lines = ["/srv/code/34.0.4 ", "/srv/code/current 34.0.4", "/srv/apps/deck/1.18.5 ", "/srv/apps/deck/1.18.5/.stand-in "]
     names = lambda those: [place["artefact"] for place in those]  # noqa: E731
     assert names(nextcloud.not_unpacked(code, lines, ["nextcloud-app-deck"])) == []
     assert names(nextcloud.not_unpacked(code, lines, [])) == ["nextcloud-app-deck"]
     assert names(nextcloud.not_unpacked(code, [], [])) == list(PATHS)
     assert names(nextcloud.not_linked(code, lines)) == ["nextcloud-app-deck"]
-    gone = ["/home/custom_apps/polls ../apps/polls/9", "/home/custom_apps/deck ../apps/deck/1"]
-    assert nextcloud.no_longer(gone, code) == ["/home/custom_apps/polls"]
+    gone = ["/srv/custom_apps/polls ../apps/polls/9", "/srv/custom_apps/deck ../apps/deck/1"]
+    assert nextcloud.no_longer(gone, code) == ["/srv/custom_apps/polls"]
 
 
 @pytest.mark.parametrize(
