@@ -14,6 +14,7 @@ NAME = "cloud.coop.test"
 URL = f"https://{NAME}"
 HOME = "/var/lib/nextcloud"
 VALKEY = "valkey-cli -s /run/valkey/valkey.sock"
+BASE = "ou=members,dc=coop,dc=test"
 STATE = "/usr/local/lib/nextcloud/state"
 
 
@@ -59,6 +60,7 @@ def role(play):
     given = {
         "vault_portal_nextcloud": f"portal-{password}",
         "vault_postgresql_nextcloud": f"nextcloud-{password}",
+        "vault_directory_nextcloud": f"directory-{password}",
         "nextcloud_memory_percent": 10,
         "nextcloud_trusted_proxies": ["127.0.0.1"],
         "nextcloud_apps": [{"name": "calendar"}, {"name": "deck"}, {"name": "user_oidc"}],
@@ -66,7 +68,7 @@ def role(play):
     }
 
     def run(**variables):
-        return play("playbooks/nextcloud.yml", groups=["coop", "nextcloud"], variables=given | variables)
+        return play("playbooks/nextcloud.yml", groups=["coop", "directory", "nextcloud"], variables=given | variables)
 
     return run
 
@@ -296,6 +298,96 @@ def test_it_follows_a_newer_version_and_goes_back_by_the_backup_alone(host, role
     assert status()["version"] == before
 
 
+# --- who is a member ----------------------------------------------------------------------------------------------------
+
+
+def ldif(login, **says):
+    entry = {
+        "uid": login, "cn": login, "sn": login, "mail": f"{login}@coop.test", "preferredLanguage": "fr", "memberPlan": "basic",
+        "memberQuota": 5 * 2**30, "memberStatus": "active",
+    } | says  # fmt: skip
+    lines = [f"dn: uid={login},{BASE}", "objectClass: inetOrgPerson", "objectClass: perronMember"]
+    return "\n".join(lines + [f"{name}: {value}" for name, value in entry.items()]) + "\n\n"
+
+
+@pytest.fixture(scope="module")
+def directory(host):
+    def write(tool, text):
+        run = host.run(f"printf '%%s' %s | {tool} -Q -Y EXTERNAL -H ldapi:///", text)
+        assert run.rc == 0, run.stderr
+
+    write("ldapadd", ldif("ann") + ldif("bob", memberPlan="family", memberQuota=20 * 2**30))
+    board = "cn=board,ou=groups,dc=coop,dc=test"
+    write("ldapadd", f"dn: {board}\nobjectClass: groupOfNames\ncn: board\nmember: uid=ann,{BASE}\n")
+
+    def change(login, **says):
+        changes = "-\n".join(f"replace: {name}\n{name}: {value}\n" for name, value in says.items())
+        write("ldapmodify", f"dn: uid={login},{BASE}\nchangetype: modify\n{changes}")
+
+    yield change
+    write("ldapdelete", f"{board}\nuid=ann,{BASE}\nuid=bob,{BASE}\n")
+
+
+@pytest.fixture(scope="module")
+def accounts(host, directory, occ):
+    """Of members who have signed in, and of one who is none any more; what Nextcloud has of them."""
+    sql = "runuser -u postgres -- psql -qAtd nextcloud -c %s"
+    host.check_output(sql, "INSERT INTO oc_user_oidc (user_id, display_name) VALUES ('ann', 'Ann'), ('bob', 'Bob'), ('zoe', 'Zoe')")
+
+    def has(login):
+        off = host.check_output(
+            sql, f"SELECT 1 FROM oc_preferences WHERE userid = '{login}' AND configkey = 'enabled' AND configvalue = 'false'"
+        )
+        quota = host.check_output(sql, f"SELECT configvalue FROM oc_preferences WHERE userid = '{login}' AND configkey = 'quota'")
+        groups = host.check_output(sql, f"SELECT gid FROM oc_group_user WHERE uid = '{login}' ORDER BY gid").split()
+        return {"enabled": not off, "quota": quota, "groups": groups}
+
+    yield has
+    for login in ("ann", "bob", "zoe"):
+        occ("user:delete", login)
+
+
+@pytest.fixture(scope="module")
+def phone(host, accounts, get):
+    """A program of Ann's, with a password of its own: does it get in?"""
+    token = host.run("NC_PASS=none nextcloud-occ user:add-app-password ann").stdout.split()[-1]
+    return lambda secret=token: get("/remote.php/dav/files/ann/", "-X", "PROPFIND", "-H", "Depth: 0", "-u", f"ann:{secret}").status
+
+
+def test_groups_and_quota_are_the_directorys(directory, accounts):
+    assert eventually(lambda: accounts("ann")["groups"] == ["board", "plan-basic"]), accounts("ann")
+    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{20 * 2**30} B", "groups": ["plan-family"]}), accounts("bob")
+    assert accounts("ann")["quota"] == ""  # the quota of whoever has no other
+    directory("bob", memberPlan="basic", memberQuota=5 * 2**30)
+    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{5 * 2**30} B", "groups": ["plan-basic"]}), accounts("bob")
+
+
+def test_who_is_no_member_is_shut_out(accounts):
+    assert eventually(lambda: not accounts("zoe")["enabled"])
+    assert accounts("ann")["enabled"] and accounts("bob")["enabled"]
+
+
+def test_what_a_member_gave_a_password_ends_with_the_membership(directory, phone):
+    assert phone() == 207 and phone("wrong") == 401
+    directory("ann", memberStatus="suspended")
+    assert eventually(lambda: phone() == 401), phone()
+    directory("ann", memberStatus="active")
+    assert eventually(lambda: phone() == 207), phone()
+
+
+def test_without_the_directory_accounts_stay_as_they_are(host, directory, accounts, phone):
+    host.check_output("systemctl stop slapd")
+    try:
+        since = host.check_output("date +%s")
+        said = f"journalctl -u nextcloud-members -o cat --since @{since} | grep 'the directory does not answer'"
+        assert eventually(lambda: host.run(said).rc == 0), host.run("journalctl -u nextcloud-members -n 20").stdout
+        assert phone() == 207
+    finally:
+        host.check_output("systemctl start slapd")
+    directory("bob", memberStatus="suspended")
+    assert eventually(lambda: not accounts("bob")["enabled"])
+
+
 # --- what it stands on --------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +445,7 @@ def test_a_timer_runs_the_jobs(host, occ):
 
 
 def test_the_units_are_hardened(host):
-    for unit in ("nextcloud-php", "nextcloud-cron"):
+    for unit in ("nextcloud-php", "nextcloud-cron", "nextcloud-members"):
         line = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
         assert float(line.split(":")[1].split()[0]) <= 2.0, line
         shown = host.check_output(f"systemctl show -p User,NoNewPrivileges,MemoryDenyWriteExecute,ProtectSystem {unit}").split()
@@ -368,7 +460,7 @@ def test_workers_are_as_many_as_memory_has_room_for(host):
 
 
 def test_only_nextcloud_reads_its_secrets_and_members_files(host):
-    secrets = (f"{HOME}/config/config.php", f"{HOME}/config/perron.config.php", f"{HOME}/data", "/etc/nextcloud/apps.json")
+    secrets = (f"{HOME}/config/config.php", f"{HOME}/config/perron.config.php", f"{HOME}/data", "/etc/nextcloud/apps.json", "/etc/nextcloud/members.json")
     for path in secrets:
         for user, reads in (("www-data", False), ("nobody", False), ("nextcloud", True)):
             run = host.run(f"setpriv --reuid={user} --regid={user.replace('nobody', 'nogroup')} --clear-groups test -r {path}")

@@ -119,7 +119,8 @@ class TestOpenIDConnect:
             "family_name": "Dubois",
             "locale": "fr",
             "plan": "basic",
-            "groups": ["board"],
+            "groups": ["plan-basic", "board"],
+            "quota": 5 * 2**30,
             "second_factor": False,
         }
         assert app.userinfo(tokens["access_token"]).json == wanted

@@ -295,6 +295,11 @@ def webmail(domain: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def cloud(domain: str) -> str:
+    return f"https://cloud.{domain}/"
+
+
+@pytest.fixture(scope="session")
 def devices(domain: str) -> str:
     return f"https://devices.{domain}/"
 
@@ -307,7 +312,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
     if report.when == "call" and report.failed:
         for name, units in {
             "lesse": "postfix* dovecot* rspamd*",
-            "dyle": "slapd* knot*",
+            "dyle": "slapd* knot* nextcloud* nginx",
             "meuse": "lemonldap-ng-fastcgi-server perron-devices nginx",
             "world": "postfix* opendkim* opendmarc*",
         }.items():

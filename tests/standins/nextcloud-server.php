@@ -291,10 +291,18 @@ function answer(string $name, array $config): void
     session_start();
     $_SESSION['seen'] = time();
     if ($name === 'remote' || $name === 'ocs') {
-        if ($_SERVER['PHP_AUTH_USER'] ?? '') {
-            // no member has a password here
+        $member = $_SERVER['PHP_AUTH_USER'] ?? '';
+        if ($member) {
+            // no member has a password here, and programs of theirs have tokens
             cache();
-            write_log(2, 'core', "Login failed: {$_SERVER['PHP_AUTH_USER']} (Remote IP: " . client() . ')');
+            if (query('SELECT 1 FROM oc_authtoken WHERE uid = ? AND token = ?', [$member, token_hash($_SERVER['PHP_AUTH_PW'] ?? '')])
+                && enabled($member)) {
+                http_response_code(207);
+                header('Content-Type: application/xml; charset=utf-8');
+                echo '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"/>';
+                return;
+            }
+            write_log(2, 'core', "Login failed: $member (Remote IP: " . client() . ')');
         }
         http_response_code(401);
         header('WWW-Authenticate: Basic realm="Nextcloud", charset="UTF-8"');
@@ -303,19 +311,189 @@ function answer(string $name, array $config): void
     $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
     $path = preg_replace('#^/index\.php(?=/|$)#', '', $path) ?: '/';
     $portal = query('SELECT id FROM oc_user_oidc_providers')[0][0] ?? null;
-    if ($path === '/') {
+    $here = $_SESSION['member'] ?? null;
+    if ($here && (!enabled($here) || !query('SELECT 1 FROM oc_user_oidc_sessions WHERE sid = ?', [$_SESSION['sid']]))) {
+        $here = $_SESSION['member'] = null;
+    }
+    if ($path === '/' && $here) {
+        echo '<!doctype html><title>Nextcloud</title><header id="header"><a href="/logout" id="logout">Log out</a></header><main>',
+            htmlspecialchars($here), '</main>';
+    } elseif ($path === '/logout' && $here) {
+        $told = provider_told($portal);
+        query('DELETE FROM oc_user_oidc_sessions WHERE sid = ?', [$_SESSION['sid']]);
+        header('Location: ' . ask_portal($told['discoveryEndpoint'])['end_session_endpoint'] . '?' . http_build_query(['client_id' =>
+            $told['clientId'], 'id_token_hint' => $_SESSION['id_token'], 'post_logout_redirect_uri' => "https://$host/"]), true, 303);
+        session_destroy();
+    } elseif ($path === '/') {
         header('Location: /login', true, 302);
     } elseif ($path === '/login' && $portal && (app_values()['user_oidc']['allow_multiple_user_backends'] ?? '1') === '0') {
         header("Location: /apps/user_oidc/login/$portal", true, 303);
     } elseif ($path === "/apps/user_oidc/login/$portal") {
         cache();
-        http_response_code(404);
-        echo '<!doctype html><title>Nextcloud</title><p>Could not reach the OpenID Connect provider.';
+        begin_sign_in(provider_told($portal), "https://$host/apps/user_oidc/code");
+    } elseif ($path === '/apps/user_oidc/code') {
+        end_sign_in(provider_told($portal), "https://$host/apps/user_oidc/code");
+    } elseif ($path === '/apps/user_oidc/backchannel-logout/portal' && $_SERVER['REQUEST_METHOD'] === 'POST') {
+        // the real one verifies the signature
+        query('DELETE FROM oc_user_oidc_sessions WHERE sid = ?', [payload($_POST['logout_token'] ?? '')['sid'] ?? '']);
     } elseif ($path === '/login') {
         echo '<!doctype html><title>Login</title><form><input name="user"><input type="password" name="password"></form>';
     } else {
         http_response_code(404);
         echo '<!doctype html><title>Nextcloud</title><h2>Page not found</h2>';
+    }
+}
+
+// --- members ------------------------------------------------------------------------------------------------------------
+
+function provider_told(int $id): array
+{
+    return json_decode(query('SELECT told FROM oc_user_oidc_providers WHERE id = ?', [$id])[0][0], true);
+}
+
+/** What the portal answers, as JSON; null if it does not. Nobody asks hosts of a private network, unless that is declared. */
+function ask_portal(string $url, ?array $post = null): ?array
+{
+    $address = gethostbyname(parse_url($url, PHP_URL_HOST));
+    $public = filter_var($address, FILTER_VALIDATE_IP, FILTER_FLAG_NO_PRIV_RANGE | FILTER_FLAG_NO_RES_RANGE);
+    if (!$public && !(config()['allow_local_remote_servers'] ?? false)) {
+        write_log(3, 'user_oidc', "Host \"$address\" violates local access rules");
+        return null;
+    }
+    $asked = curl_init($url);
+    curl_setopt_array($asked, [CURLOPT_RETURNTRANSFER => true, CURLOPT_FAILONERROR => true, CURLOPT_TIMEOUT => 10]
+        + ($post ? [CURLOPT_POSTFIELDS => http_build_query($post)] : []));
+    $answer = curl_exec($asked);
+    if ($answer === false) {
+        write_log(3, 'user_oidc', $url . ': ' . curl_error($asked));
+    }
+    return $answer === false ? null : json_decode($answer, true);
+}
+
+/** What a token says; the portal's own answer over TLS needs no look at its signature (OpenID Connect Core, 3.1.3.7). */
+function payload(string $token): array
+{
+    return json_decode(base64_decode(strtr(explode('.', $token)[1] ?? '', '-_', '+/')), true) ?? [];
+}
+
+function begin_sign_in(array $told, string $back): void
+{
+    $portal = ask_portal($told['discoveryEndpoint']);
+    if (!$portal) {
+        http_response_code(404);
+        echo '<!doctype html><title>Nextcloud</title><p>Could not reach the OpenID Connect provider.';
+        return;
+    }
+    foreach (['state', 'nonce', 'verifier'] as $secret) {
+        $_SESSION[$secret] = bin2hex(random_bytes(32));
+    }
+    header("Location: {$portal['authorization_endpoint']}?" . http_build_query(['client_id' => $told['clientId'], 'response_type' => 'code',
+        'scope' => $told['scope'], 'redirect_uri' => $back, 'state' => $_SESSION['state'], 'nonce' => $_SESSION['nonce'],
+        'code_challenge' => rtrim(strtr(base64_encode(hash('sha256', $_SESSION['verifier'], true)), '+/', '-_'), '='),
+        'code_challenge_method' => 'S256']), true, 303);
+}
+
+function end_sign_in(array $told, string $back): void
+{
+    $known = isset($_SESSION['state']) && hash_equals($_SESSION['state'], $_GET['state'] ?? '');
+    $tokens = $known ? ask_portal(ask_portal($told['discoveryEndpoint'])['token_endpoint'], ['grant_type' => 'authorization_code',
+        'code' => $_GET['code'] ?? '', 'redirect_uri' => $back, 'client_id' => $told['clientId'], 'client_secret' => $told['clientSecret'],
+        'code_verifier' => $_SESSION['verifier']]) : null;
+    $says = payload($tokens['id_token'] ?? '');
+    if (!$says || $says['nonce'] !== $_SESSION['nonce'] || !in_array($told['clientId'], (array)$says['aud'], true)) {
+        http_response_code(403);
+        echo '<!doctype html><title>Nextcloud</title><p>The received state does not match the expected value.';
+        return;
+    }
+    $login = $says[$told['settings']['mappingUid']];
+    if (!query('INSERT INTO oc_user_oidc (user_id, display_name) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1',
+        [$login, $says[$told['settings']['mappingDisplayName']]]) && !enabled($login)) {
+        http_response_code(403);
+        echo '<!doctype html><title>Nextcloud</title><p>User disabled';
+        return;
+    }
+    $quota = $says[$told['settings']['mappingQuota'] ?? ''] ?? null;
+    if ($quota !== null) {
+        prefer($login, 'files', 'quota', round($quota / 2 ** 30, 1) . ' GB');
+    }
+    if ($told['settings']['groupProvisioning'] ?? false) {
+        query('DELETE FROM oc_group_user WHERE uid = ?', [$login]);
+        foreach ($says[$told['settings']['mappingGroups']] ?? [] as $group) {
+            query('INSERT INTO oc_groups VALUES (?, ?) ON CONFLICT DO NOTHING', [$group, $group]);
+            query('INSERT INTO oc_group_user VALUES (?, ?)', [$group, $login]);
+        }
+    }
+    session_regenerate_id(true);
+    query('INSERT INTO oc_user_oidc_sessions VALUES (?, ?) ON CONFLICT DO NOTHING', [$says['sid'], $login]);
+    [$_SESSION['member'], $_SESSION['sid'], $_SESSION['id_token']] = [$login, $says['sid'], $tokens['id_token']];
+    header('Location: /', true, 303);
+}
+
+function token_hash(string $token): string
+{
+    return hash('sha512', $token . config()['secret']);
+}
+
+function enabled(string $login): bool
+{
+    return !query("SELECT 1 FROM oc_preferences WHERE userid = ? AND appid = 'core' AND configkey = 'enabled' AND configvalue = 'false'", [$login]);
+}
+
+function prefer(string $login, string $app, string $key, string $value): void
+{
+    query('INSERT INTO oc_preferences VALUES (?, ?, ?, ?) ON CONFLICT (userid, appid, configkey) DO UPDATE SET configvalue = excluded.configvalue',
+        [$login, $app, $key, $value]);
+}
+
+/** occ user:… and group:… */
+function members_command(string $command, array $given, callable $say): int
+{
+    $group = str_starts_with($command, 'group:') ? $given[0] : null;
+    $login = $given[$group === null ? 0 : 1] ?? null;
+    if ($login !== null && !query('SELECT 1 FROM oc_user_oidc WHERE user_id = ?', [$login])) {
+        return 1 - $say($group === null ? 'User does not exist' : 'user not found');
+    }
+    if ($group !== null && $command !== 'group:add' && !query('SELECT 1 FROM oc_groups WHERE gid = ?', [$group])) {
+        return 1 - $say('group not found');
+    }
+    switch ($command) {
+        case 'user:disable':
+        case 'user:enable':
+            prefer($login, 'core', 'enabled', $command === 'user:enable' ? 'true' : 'false');
+            return $say('The specified user is ' . ($command === 'user:enable' ? 'enabled' : 'disabled'));
+        case 'user:setting':
+            prefer($login, $given[1], $given[2], $given[3]);
+            return 0;
+        case 'user:info':
+            return $say(['user_id' => $login, 'enabled' => enabled($login), 'quota' => query(
+                "SELECT configvalue FROM oc_preferences WHERE userid = ? AND appid = 'files' AND configkey = 'quota'", [$login])[0][0] ?? 'none',
+                'groups' => array_column(query('SELECT gid FROM oc_group_user WHERE uid = ? ORDER BY gid', [$login]), 0)]);
+        case 'user:delete':
+            foreach (['oc_user_oidc' => 'user_id', 'oc_preferences' => 'userid', 'oc_group_user' => 'uid', 'oc_authtoken' => 'uid',
+                'oc_user_oidc_sessions' => 'sub'] as $table => $column) {
+                query("DELETE FROM $table WHERE $column = ?", [$login]);
+            }
+            exec('rm -rf ' . escapeshellarg(config()['datadirectory'] . "/$login"));
+            return $say('The specified user was deleted');
+        case 'user:add-app-password':
+        case 'user:auth-tokens:add':
+            $token = bin2hex(random_bytes(36));
+            query('INSERT INTO oc_authtoken (uid, token) VALUES (?, ?)', [$login, token_hash($token)]);
+            return $say("app password:\n$token");
+        case 'group:add':
+            if (query('SELECT 1 FROM oc_groups WHERE gid = ?', [$group])) {
+                return 1 - $say("Group \"$group\" already exists.");
+            }
+            query('INSERT INTO oc_groups VALUES (?, ?)', [$group, $group]);
+            return $say("Created group \"$group\"");
+        case 'group:adduser':
+            query('INSERT INTO oc_group_user VALUES (?, ?) ON CONFLICT DO NOTHING', [$group, $login]);
+            return 0;
+        case 'group:removeuser':
+            query('DELETE FROM oc_group_user WHERE gid = ? AND uid = ?', [$group, $login]);
+            return 0;
+        default:
+            return 1 - $say("Command \"$command\" is not defined.");
     }
 }
 
@@ -471,7 +649,7 @@ function run(string $command, array $given, array $options): int
         case 'integrity:check-core':
             return $say([]);
         default:
-            return 1 - $say("Command \"$command\" is not defined.");
+            return $oidc ? members_command($command, $given, $say) : 1 - $say("Command \"$command\" is not defined.");
     }
 }
 
@@ -494,7 +672,14 @@ function install(array $options): int
         'dbuser' => $options['database-user'], 'dbpassword' => $options['database-pass'], 'dbtableprefix' => 'oc_', 'installed' => true];
     $database = database($config);
     $database->exec('CREATE TABLE IF NOT EXISTS oc_appconfig (appid text, configkey text, configvalue text, PRIMARY KEY (appid, configkey));
-        CREATE TABLE IF NOT EXISTS oc_user_oidc_providers (id serial PRIMARY KEY, identifier text UNIQUE, told text)');
+        CREATE TABLE IF NOT EXISTS oc_user_oidc_providers (id serial PRIMARY KEY, identifier text UNIQUE, told text);
+        CREATE TABLE IF NOT EXISTS oc_user_oidc (id serial PRIMARY KEY, user_id text UNIQUE, display_name text);
+        CREATE TABLE IF NOT EXISTS oc_user_oidc_sessions (sid text PRIMARY KEY, sub text);
+        CREATE TABLE IF NOT EXISTS oc_preferences (userid text, appid text, configkey text, configvalue text,
+            PRIMARY KEY (userid, appid, configkey));
+        CREATE TABLE IF NOT EXISTS oc_groups (gid text PRIMARY KEY, displayname text);
+        CREATE TABLE IF NOT EXISTS oc_group_user (gid text, uid text, PRIMARY KEY (gid, uid));
+        CREATE TABLE IF NOT EXISTS oc_authtoken (id serial PRIMARY KEY, uid text, token text UNIQUE)');
     file_put_contents($options['data-dir'] . '/.ncdata', "# Nextcloud data directory\n");
     write_config($config);
     foreach (SHIPPED as $app) {

@@ -25,14 +25,22 @@ CLAIMS = {
     "family_name": "sn",
     "locale": "locale",
     "plan": "plan",
-    "groups": "groups;string;always",
+    "groups": "memberships;string;always",
+    "quota": "quota;int",
     "second_factor": "second_factor;bool",
     "email": "mail",
     "email_verified": "email_verified;bool",
     "aliases": "aliases;string;always",
 }
+# and what of that no attribute says, in Perl; lists are with "; " between
+MACROS = {
+    "second_factor": "has2f() ? 1 : 0",
+    "email_verified": "1",
+    # a plan is a group, too, for services that know nothing of plans
+    "memberships": 'join("; ", "plan-$plan", $groups || ())',
+}
 SCOPES = {
-    "profile": "preferred_username name given_name family_name locale plan groups second_factor",
+    "profile": "preferred_username name given_name family_name locale plan groups quota second_factor",
     "email": "email email_verified aliases",
 }
 # What meta/argument_specs.yml says of a client; Ansible checks with it and fills in nothing
@@ -99,7 +107,7 @@ def _clients(settings: Settings) -> dict[str, Any]:
         "oidcRPMetaDataOptions": {name: _client_options(client) for name, client in clients.items()},
         "oidcRPMetaDataExportedVars": {name: dict(CLAIMS) for name in clients},
         "oidcRPMetaDataOptionsExtraClaims": {name: dict(SCOPES) for name in clients},
-        "oidcRPMetaDataMacros": {name: {"second_factor": "has2f() ? 1 : 0", "email_verified": "1"} for name in clients},
+        "oidcRPMetaDataMacros": {name: dict(MACROS) for name in clients},
     }
 
 
@@ -238,6 +246,7 @@ def portal_configuration(
             "aliases": "mailAlias",
             "locale": "preferredLanguage",
             "plan": "memberPlan",
+            "quota": "memberQuota",
             "contact": "contactAddress",
         },
         "ldapGroupBase": f"ou=groups,{settings['ldap_suffix']}",

@@ -1,0 +1,121 @@
+"""The cloud: in by the portal and out with it; what a member may have there is the directory's word, and ends with it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser import Browser, browser
+from conftest import Clients, Member, becomes, playbook, until
+from testinfra.host import Host
+
+FIELDS = ("input[name=user]", "input[name=password]")
+
+
+@pytest.fixture(scope="module")
+def host(coop: dict[str, Host], inventory: dict[str, dict[str, str]], cloud: str) -> Host:
+    """Where the cloud is."""
+    return coop["dyle"]
+
+
+def sign_in(person: Browser, member: Member, cloud: str, portal: str) -> None:
+    """From the cloud's own address, as a bookmark would."""
+    person.open(cloud)
+    person.at(portal)
+    person.fill({FIELDS[0]: member.login, FIELDS[1]: member.password})
+    person.at(cloud)
+    person.see("#header")
+
+
+def out(person: Browser, cloud: str, portal: str) -> bool:
+    """Whether the cloud sends to the portal, which asks who it is."""
+    person.open(cloud)
+    return person.driver.current_url.startswith(portal) and bool(person.driver.find_elements("css selector", FIELDS[1]))
+
+
+def account(host: Host, member: Member) -> dict[str, str]:
+    """What the cloud has of a member."""
+    said = host.run("nextcloud-occ user:info --output=json %s", member.login)
+    return json.loads(said.stdout) if said.rc == 0 else {}
+
+
+def test_signed_in_at_the_portal_there_is_no_second_prompt(
+    host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
+) -> None:
+    anna = members["anna"]
+    assert account(host, anna) == {}
+    with browser(server) as person:
+        person.sign_in(portal, anna.login, anna.password)
+        until("the portal's tiles", lambda: not person.driver.find_elements("css selector", FIELDS[1]))
+        person.open(cloud)
+        person.at(cloud)
+        person.see("#header")
+        person.keep("cloud")
+        assert person.hosts_asked() <= {cloud.split("/")[2]}
+    has = account(host, anna)
+    assert has["user_id"] == anna.login and has["quota"] == "5 GB" and has["groups"] == ["plan-basic"], has
+
+
+def test_another_password_opens_nothing(members: dict[str, Member], server: str, cloud: str, portal: str) -> None:
+    with browser(server) as person:
+        person.open(cloud)
+        person.at(portal)
+        person.fill({FIELDS[0]: members["anna"].login, FIELDS[1]: "not-her-password"})
+        person.see(".alert-danger, .alert-warning, .message-negative")
+        assert out(person, cloud, portal)
+
+
+def test_no_password_gets_around_the_portal(clients: Clients, members: dict[str, Member], cloud: str) -> None:
+    anna = members["anna"]
+    for path in ("remote.php/dav/", "ocs/v2.php/cloud/user?format=json"):
+        said = clients.run(
+            "curl", "-so", "/dev/null", "-w", "%{http_code}", "-H", "OCS-APIRequest: true",
+            "-u", f"{anna.login}:{anna.password}", cloud + path,
+        )  # fmt: skip
+        assert said.text == "401", (path, said.text)
+
+
+def test_signing_out_on_either_side_ends_both(members: dict[str, Member], server: str, cloud: str, portal: str) -> None:
+    with browser(server, "nl") as person:
+        sign_in(person, members["bram"], cloud, portal)
+        assert not out(person, cloud, portal)
+        person.open(f"{portal}?logout=1")
+        assert out(person, cloud, portal)
+        sign_in(person, members["bram"], cloud, portal)
+        person.driver.get(person.driver.find_element("css selector", "a[href*='/logout']").get_attribute("href"))
+        person.see(FIELDS[1])
+        assert not person.at_home(portal)
+
+
+def test_another_plan_is_another_quota_and_another_group(
+    host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
+) -> None:
+    lou = members["lou"]
+    with browser(server) as person:
+        sign_in(person, lou, cloud, portal)
+    playbook("member", "-e", json.dumps({"member": {"login": lou.login, "plan": "family"}}))
+    until("the plan's group", lambda: account(host, lou)["groups"] == ["plan-family"])
+    until("the plan's quota", lambda: account(host, lou)["quota"] == f"{20 * 2**30} B")
+
+
+def test_calendars_and_contacts_are_found_from_an_address(clients: Clients, members: dict[str, Member], cloud: str) -> None:
+    for member in (members["anna"], members["bram"]):  # of the cooperative's domain, and of their own
+        domain = member.mail.split("@")[1]
+        for service in ("caldavs", "carddavs"):
+            answer = clients.run("dig", "+short", "SRV", f"_{service}._tcp.{domain}").text.split()
+            assert answer[2:] == ["443", f"{cloud.split('/')[2]}."], answer
+            assert "path=/remote.php/dav/" in clients.run("dig", "+short", "TXT", f"_{service}._tcp.{domain}").text
+    for service in ("caldav", "carddav"):
+        said = clients.run("curl", "-sI", f"{cloud}.well-known/{service}").text
+        assert f"location: {cloud}remote.php/dav/" in said.lower(), said
+
+
+def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member], server: str, cloud: str, portal: str) -> None:
+    maud = members["maud"]
+    with browser(server) as person:
+        sign_in(person, maud, cloud, portal)
+    assert account(host, maud)
+    becomes(maud, "absent")  # within the grace all is kept, and shut
+    until("the account is shut", lambda: not account(host, maud)["enabled"])
+    playbook("member", "-e", json.dumps({"member": {"login": maud.login, "state": "absent"}}), "-e", "member_grace=skip")
+    assert account(host, maud) == {} and host.run("ls /var/lib/nextcloud/data/%s", maud.login).rc != 0
