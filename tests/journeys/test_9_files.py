@@ -1,0 +1,313 @@
+"""What members do in the cloud, with the programs they have: these need Nextcloud itself, and say so where there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from browser import Browser, browser
+from conftest import Answer, Clients, Member, until
+from testinfra.host import Host
+
+MIB = 1 << 20
+CHUNK = 64 * MIB
+WHERE = "/run/journey-files"  # on world
+DAV = {"read": 1, "update": 2}
+
+
+class Cloud:
+    """The cloud as a program of a member's sees it: HTTP, with a password of its own."""
+
+    def __init__(self, clients: Clients, url: str, member: Member) -> None:
+        self.clients, self.url, self.member = clients, url, member
+        self.files = f"{url}remote.php/dav/files/{member.login}"
+        self.uploads = f"{url}remote.php/dav/uploads/{member.login}"
+
+    def ask(self, url: str, *options: str, user: str = "") -> Answer:
+        """The status is the answer's code."""
+        said = self.clients.run(
+            "curl", "--silent", "--show-error", "--write-out", "\n%{http_code}", "--user",
+            user or f"{self.member.login}:{self.member.password}", *options, url,
+        )  # fmt: skip
+        text, _, status = said.text.rpartition("\n")
+        assert said.code == 0, said.text
+        return Answer(int(status), text)
+
+    def put(self, name: str, text: str) -> int:
+        return self.ask(f"{self.files}/{name}", "--request", "PUT", "--data-binary", text).code
+
+    def send(self, url: str, file: str) -> int:
+        return self.ask(url, "--upload-file", file).code
+
+    def get(self, name: str) -> str:
+        return self.ask(f"{self.files}/{name}").text
+
+    def api(self, method: str, path: str, **values: str | int) -> dict[str, object]:
+        """The OCS API, which answers what was asked or fails the test."""
+        fields = [word for key, value in values.items() for word in ("--data-urlencode", f"{key}={value}")]
+        said = self.ask(
+            f"{self.url}ocs/v2.php/{path}", "--request", method, "-H", "OCS-APIRequest: true", "-H", "Accept: application/json", *fields
+        )
+        assert said.code == 200, said.text
+        data: dict[str, object] = json.loads(said.text)["ocs"]["data"]
+        return data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def product(coop: dict[str, Host]) -> None:
+    if coop["dyle"].file("/var/lib/nextcloud/code/current/.stand-in").exists:
+        pytest.skip("not run: no artefact")
+
+
+def grant(person: Browser, clients: Clients, cloud: str, portal: str, member: Member) -> Member:
+    """A program asks for access, and its member grants it in a browser: the program's own password."""
+    asked = json.loads(clients.run("curl", "-sS", "-X", "POST", "-A", "A program", f"{cloud}index.php/login/v2").text)
+    person.open(asked["login"])
+    person.see("#login-button, .wrapper a.button, button, .primary").click()
+    person.at(portal)
+    person.fill({"input[name=user]": member.login, "input[name=password]": member.password})
+    person.at(cloud)
+    person.see("#submit-wrapper input, #submit-wrapper button, form button, form input[type=submit]").click()
+
+    def polled() -> dict[str, str]:
+        said = clients.run("curl", "-sS", "-d", f"token={asked['poll']['token']}", asked["poll"]["endpoint"]).text
+        found: dict[str, str] = json.loads(said) if said.startswith("{") else {}
+        return found
+
+    given = until("the program's password", polled)
+    assert given["loginName"] == member.login and given["server"] == cloud.rstrip("/"), given
+    return replace(member, password=given["appPassword"])
+
+
+@pytest.fixture(scope="module")
+def programs(
+    members: dict[str, Member], clients: Clients, world: Host, server: str, cloud: str, portal: str
+) -> Iterator[dict[str, Cloud]]:
+    """Programs of Anna's, Chloe's and Bram's."""
+    world.check_output(f"mkdir -p {WHERE}")
+    made = {}
+    for name in ("anna", "chloe", "bram"):
+        with browser(server, "en") as person:
+            made[name] = Cloud(clients, cloud, grant(person, clients, cloud, portal, members[name]))
+    yield made
+    world.check_output(f"rm -rf {WHERE}")
+
+
+def test_a_program_has_a_password_of_its_own(programs: dict[str, Cloud], members: dict[str, Member]) -> None:
+    anna = programs["anna"]
+    assert anna.ask(anna.files, "--request", "PROPFIND").code == 207
+    assert anna.ask(anna.files, "--request", "PROPFIND", user=f"{anna.member.login}:{members['anna'].password}").code == 401
+    # and it opens nothing of another's
+    assert anna.ask(programs["bram"].files, "--request", "PROPFIND").code in (403, 404)
+
+
+def test_a_gibibyte_goes_up_in_chunks_and_comes_back(programs: dict[str, Cloud], world: Host) -> None:
+    anna, upload = programs["anna"], f"{programs['anna'].uploads}/{secrets.token_hex(8)}"
+    world.check_output(f"head -c {1024 * MIB} /dev/urandom >{WHERE}/large && split -b {CHUNK} -d -a 5 {WHERE}/large {WHERE}/part.")
+    to = ("-H", f"Destination: {anna.files}/large", "-H", f"OC-Total-Length: {1024 * MIB}")
+    assert anna.ask(upload, "--request", "MKCOL", *to).code == 201
+    for number, part in enumerate(world.check_output(f"ls {WHERE}/part.*").split(), start=1):
+        assert anna.ask(f"{upload}/{number:05}", "--upload-file", part, *to).code == 201
+    assert anna.ask(f"{upload}/.file", "--request", "MOVE", *to).code == 201
+    anna.ask(f"{anna.files}/large", "--output", f"{WHERE}/back")
+    assert world.run(f"cmp {WHERE}/large {WHERE}/back").rc == 0
+    world.check_output(f"rm {WHERE}/part.* {WHERE}/back {WHERE}/large")
+    assert anna.ask(f"{anna.files}/large", "--request", "DELETE").code == 204
+
+
+def test_another_member_edits_what_is_shared_with_them_and_nobody_else(programs: dict[str, Cloud]) -> None:
+    anna, bram, chloe = programs["anna"], programs["bram"], programs["chloe"]
+    assert anna.put("plan.txt", "first") == 201
+    anna.api("POST", "apps/files_sharing/api/v1/shares", path="/plan.txt", shareType=0, shareWith=bram.member.login, permissions=3)
+    assert bram.get("plan.txt") == "first"
+    assert bram.put("plan.txt", "second") == 204
+    assert anna.get("plan.txt") == "second"
+    assert chloe.ask(f"{chloe.files}/plan.txt").code == 404
+    assert chloe.ask(f"{anna.files}/plan.txt").code in (403, 404)
+
+
+def test_a_public_link_asks_for_its_password(programs: dict[str, Cloud], cloud: str) -> None:
+    anna = programs["anna"]
+    assert anna.put("minutes.txt", "what was said") == 201
+    word = secrets.token_hex(12)
+    link = anna.api("POST", "apps/files_sharing/api/v1/shares", path="/minutes.txt", shareType=3, password=word)
+    public = f"{cloud}public.php/webdav"
+    assert anna.ask(public, user=f"{link['token']}:{word}").text == "what was said"
+    assert anna.ask(public, user=f"{link['token']}:another").code == 401
+    assert anna.ask(public, user=f"{link['token']}:").code == 401
+    assert "what was said" not in anna.ask(f"{cloud}s/{link['token']}/download", user=":").text
+
+
+def test_the_byte_too_many_is_refused(programs: dict[str, Cloud], coop: dict[str, Host], world: Host) -> None:
+    chloe, host = programs["chloe"], coop["dyle"]
+    entry = host.check_output(f"ldapsearch -QLLL -Y EXTERNAL -H ldapi:/// -o ldif-wrap=no '(uid={chloe.member.login})' memberQuota")
+    (dn,) = re.findall(r"^dn: (.*)$", entry, re.MULTILINE)
+    (before,) = re.findall(r"^memberQuota: (.*)$", entry, re.MULTILINE)
+
+    def quota(size: str) -> None:
+        ldif = f"dn: {dn}\\nchangetype: modify\\nreplace: memberQuota\\nmemberQuota: {size}\\n"
+        host.check_output(f"printf '{ldif}' | ldapmodify -Q -Y EXTERNAL -H ldapi:///")
+        until(
+            "the quota of the directory",
+            lambda: host.run(f"nextcloud-occ user:setting {chloe.member.login} files quota").stdout.strip() in (f"{size} B", "5 GB"),
+        )
+
+    try:
+        quota(str(10 * MIB))
+        used = int(re.findall(r"quota-used-bytes>(\d+)<", quota_of(chloe))[0])
+        world.check_output(f"head -c {10 * MIB - used + 1} /dev/urandom >{WHERE}/much; head -c {10 * MIB - used} {WHERE}/much >{WHERE}/all")
+        assert chloe.send(f"{chloe.files}/much", f"{WHERE}/much") == 507
+        assert chloe.ask(f"{chloe.files}/much").code == 404
+        assert chloe.send(f"{chloe.files}/all", f"{WHERE}/all") == 201
+    finally:
+        chloe.ask(f"{chloe.files}/all", "--request", "DELETE")
+        quota(before)
+
+
+def quota_of(program: Cloud) -> str:
+    body = '<d:propfind xmlns:d="DAV:"><d:prop><d:quota-used-bytes/><d:quota-available-bytes/></d:prop></d:propfind>'
+    return program.ask(f"{program.files}/", "--request", "PROPFIND", "-H", "Depth: 0", "--data", body).text
+
+
+@pytest.fixture(scope="module")
+def install(world: Host) -> None:
+    """The clients that nothing else needs."""
+    world.check_output("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends"
+                       " nextcloud-desktop-cmd vdirsyncer")  # fmt: skip
+
+
+@pytest.mark.usefixtures("install")
+def test_a_computer_keeps_a_folder_in_step(programs: dict[str, Cloud], clients: Clients, world: Host, cloud: str) -> None:
+    bram = programs["bram"]
+
+    def sync(folder: str, password: str = "") -> Answer:
+        return clients.run(
+            "nextcloudcmd", "--non-interactive", "--silent", "--user", bram.member.login, "--password", password or bram.member.password,
+            f"{WHERE}/{folder}", cloud.rstrip("/"),
+        )  # fmt: skip
+
+    world.check_output(f"mkdir -p {WHERE}/desk {WHERE}/laptop && echo 'from the desk' >{WHERE}/desk/note.txt")
+    assert sync("desk").code == 0
+    assert bram.get("note.txt") == "from the desk\n"
+    assert sync("laptop").code == 0
+    assert world.check_output(f"cat {WHERE}/laptop/note.txt") == "from the desk"
+    world.check_output(f"echo 'from the laptop' >{WHERE}/laptop/note.txt && rm -f {WHERE}/laptop/.sync_*")
+    assert sync("laptop").code == 0 and sync("desk").code == 0
+    assert "from the laptop" in world.check_output(f"cat {WHERE}/desk/note*")
+    assert sync("desk", "another").code != 0
+
+
+EVENT = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//journey//EN
+BEGIN:VEVENT
+UID:{id}
+DTSTAMP:20261101T120000Z
+DTSTART:20261201T180000Z
+DTEND:20261201T200000Z
+SUMMARY:General assembly
+END:VEVENT
+END:VCALENDAR
+"""
+TASK = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//journey//EN
+BEGIN:VTODO
+UID:{id}
+DTSTAMP:20261101T120000Z
+SUMMARY:Write the minutes
+END:VTODO
+END:VCALENDAR
+"""
+CARD = """BEGIN:VCARD
+VERSION:3.0
+UID:{id}
+FN:Sarah Stranger
+EMAIL:sarah@stranger.test
+END:VCARD
+"""
+# vdirsyncer looks for calendars and contacts as RFC 6764 says, from the cloud's name alone
+VDIRSYNCER = """[general]
+status_path = "{where}/status/"
+[pair calendar]
+a = "calendar_here"
+b = "calendar_there"
+collections = ["personal"]
+[storage calendar_here]
+type = "filesystem"
+path = "{where}/calendars/"
+fileext = ".ics"
+[storage calendar_there]
+type = "caldav"
+url = "{cloud}"
+username = "{login}"
+password = "{password}"
+[pair contacts]
+a = "contacts_here"
+b = "contacts_there"
+collections = ["contacts"]
+[storage contacts_here]
+type = "filesystem"
+path = "{where}/contacts/"
+fileext = ".vcf"
+[storage contacts_there]
+type = "carddav"
+url = "{cloud}"
+username = "{login}"
+password = "{password}"
+"""
+
+
+@pytest.mark.usefixtures("install")
+def test_an_event_a_task_and_a_contact_reach_the_other_device(
+    programs: dict[str, Cloud], clients: Clients, world: Host, cloud: str
+) -> None:
+    anna = programs["anna"].member
+
+    def device(name: str, password: str) -> Answer:
+        where = f"{WHERE}/{name}"
+        config = VDIRSYNCER.format(where=where, cloud=cloud, login=anna.login, password=password)
+        world.check_output(f"mkdir -p {where}/calendars/personal {where}/contacts/contacts")
+        world.check_output(f"printf %s '{config}' >{where}/config")
+        run = f"yes | vdirsyncer -c {where}/config discover && vdirsyncer -c {where}/config sync"
+        return clients.run("sh", "-c", run)
+
+    assert device("phone", "another").code != 0
+    for path, text in {"calendars/personal/e.ics": EVENT, "calendars/personal/t.ics": TASK, "contacts/contacts/c.vcf": CARD}.items():
+        filled = text.format(id=secrets.token_hex(8))
+        world.check_output("printf %%s %s >%s", filled, f"{WHERE}/phone/{path}")
+    there = device("phone", anna.password)
+    assert there.code == 0, there.text
+    assert device("tablet", anna.password).code == 0
+    read = world.check_output(f"cat {WHERE}/tablet/calendars/personal/* {WHERE}/tablet/contacts/contacts/*")
+    assert all(words in read for words in ("General assembly", "Write the minutes", "Sarah Stranger")), read
+
+
+def test_two_members_share_a_budget(programs: dict[str, Cloud], coop: dict[str, Host], cloud: str) -> None:
+    anna, bram, chloe = programs["anna"], programs["bram"], programs["chloe"]
+    api = f"{cloud}index.php/apps/cospend/api-priv/projects"
+
+    def ask(who: Cloud, method: str, path: str = "", **values: str | int) -> Answer:
+        fields = [word for key, value in values.items() for word in ("--data-urlencode", f"{key}={value}")]
+        return who.ask(api + path, "--request", method, "-H", "OCS-APIRequest: true", *fields)
+
+    project = f"trip{secrets.token_hex(4)}"
+    made = ask(anna, "POST", id=project, name="A trip")
+    assert made.code == 200, made.text
+    first = json.loads(ask(anna, "POST", f"/{project}/members", name="Anna").text)
+    second = json.loads(ask(anna, "POST", f"/{project}/members", name="Bram").text)
+    shared = anna.ask(
+        f"{cloud}index.php/apps/cospend/projects/{project}/user-access", "--request", "POST", "-H", "OCS-APIRequest: true",
+        "--data-urlencode", f"userid={bram.member.login}", "--data-urlencode", "accesslevel=2",
+    )  # fmt: skip
+    assert shared.code == 200, shared.text
+    both = f"{first['id']},{second['id']}"
+    bill = ask(bram, "POST", f"/{project}/bills", date="2026-11-01", what="Train", payer=second["id"], payed_for=both, amount=50)
+    assert bill.code == 200, bill.text
+    balances = json.loads(ask(anna, "GET", f"/{project}/statistics").text)
+    assert "Train" in ask(anna, "GET", f"/{project}/bills").text and balances
+    assert ask(chloe, "GET", f"/{project}").code in (401, 403, 404)
