@@ -56,6 +56,18 @@ def test_signed_in_at_the_portal_there_is_no_second_prompt(
     assert has["user_id"] == anna.login and has["quota"] == "5 GB" and has["groups"] == ["plan-basic"], has
 
 
+def test_who_asked_for_two_services_before_signing_in_gets_the_last_one(
+    members: dict[str, Member], server: str, cloud: str, webmail: str, portal: str
+) -> None:
+    with browser(server) as person:
+        for service in (cloud, webmail, cloud):
+            person.open(service)
+            person.at(portal)
+        person.fill({FIELDS[0]: members["anna"].login, FIELDS[1]: members["anna"].password})
+        person.at(cloud)
+        person.see("#header")
+
+
 def test_another_password_opens_nothing(members: dict[str, Member], server: str, cloud: str, portal: str) -> None:
     with browser(server) as person:
         person.open(cloud)
