@@ -350,7 +350,7 @@ def accounts(host, directory, occ):
 @pytest.fixture(scope="module")
 def phone(host, accounts, get):
     """A program of Ann's, with a password of its own: does it get in?"""
-    token = host.run("NC_PASS=none nextcloud-occ user:add-app-password ann").stdout.split()[-1]
+    token = host.run("nextcloud-occ user:auth-tokens:add -n ann").stdout.split()[-1]
     return lambda secret=token: get("/remote.php/dav/files/ann/", "-X", "PROPFIND", "-H", "Depth: 0", "-u", f"ann:{secret}").status
 
 

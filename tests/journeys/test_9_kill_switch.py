@@ -50,9 +50,17 @@ def ways_in(clients: Clients, member: Member) -> dict[str, bool]:
     }
 
 
+def cloud_answers(clients: Clients, cloud: str, member: Member, password: str) -> str:
+    """What a program of theirs is told there."""
+    files = f"{cloud}remote.php/dav/files/{member.login}/"
+    options = ("-so", "/dev/null", "-w", "%{http_code}", "-X", "PROPFIND", "-H", "Depth: 0")
+    return clients.run("curl", *options, "-u", f"{member.login}:{password}", files).text
+
+
 def test_suspended_means_out_everywhere(
-    clients: Clients, world: Host, server: str, portal: str, webmail: str, devices: str, members: dict[str, Member]
-) -> None:
+    clients: Clients, world: Host, coop: dict[str, Host], server: str, portal: str, webmail: str, cloud: str, devices: str,
+    members: dict[str, Member],
+) -> None:  # fmt: skip
     kim = members["kim"]
     assert all(ways_in(clients, kim).values()), ways_in(clients, kim)
     with browser(server, "nl") as page:
@@ -64,6 +72,10 @@ def test_suspended_means_out_everywhere(
         assert not any(ways_in(clients, kim).values()), "their own password, once there is a device"
         page.open(webmail)
         page.see("body.task-mail")
+        page.open(cloud)
+        page.see("#header")
+        app = coop["dyle"].check_output("nextcloud-occ user:auth-tokens:add -n %s", kim.login).split()[-1]
+        assert cloud_answers(clients, cloud, kim, app) == "207"
 
         with idling(world, clients.server, phone) as told:
             began = time.monotonic()
@@ -78,6 +90,10 @@ def test_suspended_means_out_everywhere(
             until("the portal forgot them", lambda: not page.at_home(portal), left())
             until("every door is closed", lambda: not any(ways_in(clients, phone).values()), left())
             until("the phone's session is over", lambda: "* BYE" in told(), left())
+            # DisabledUserException, as of Nextcloud 32
+            until("the cloud is closed", lambda: cloud_answers(clients, cloud, kim, app) in ("401", "503"), left())
+            page.open(cloud)
+            assert not page.driver.find_elements("css selector", "#header"), page.text()
             page.open(devices)
             assert not page.driver.find_elements("css selector", "form"), page.text()
         page.sign_in(portal, kim.mail, kim.password)

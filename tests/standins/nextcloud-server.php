@@ -475,7 +475,6 @@ function members_command(string $command, array $given, callable $say): int
             }
             exec('rm -rf ' . escapeshellarg(config()['datadirectory'] . "/$login"));
             return $say('The specified user was deleted');
-        case 'user:add-app-password':
         case 'user:auth-tokens:add':
             $token = bin2hex(random_bytes(36));
             query('INSERT INTO oc_authtoken (uid, token) VALUES (?, ?)', [$login, token_hash($token)]);
