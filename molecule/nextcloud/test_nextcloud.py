@@ -132,6 +132,7 @@ def test_there_is_a_way_to_each_client(get):
         assert answer.status == 301 and answer.location == f"{URL}/remote.php/dav/"
     assert get("/remote.php/dav/", "-X", "PROPFIND").status == 401
     assert get("/ocs/v2.php/cloud/user", "-H", "OCS-APIRequest: true").status == 401
+    assert json.loads(get("/ocs-provider/").text)["version"] == 2
 
 
 @pytest.mark.parametrize("path", ["/core/css/server.css", "/core/img/logo/logo.svg", "/custom_apps/contacts/img/app.svg"])

@@ -10,7 +10,7 @@ namespace StandIn;
 
 const REQUIRED = ['ctype', 'curl', 'dom', 'gd', 'iconv', 'json', 'libxml', 'mbstring', 'openssl', 'pdo_pgsql', 'posix', 'redis',
     'SimpleXML', 'XMLReader', 'XMLWriter', 'zip', 'zlib', 'apcu', 'intl', 'bcmath', 'gmp', 'igbinary', 'imagick', 'session'];
-const SHIPPED = ['dav', 'federation', 'files', 'files_sharing', 'firstrunwizard', 'nextcloud_announcements', 'support', 'survey_client',
+const SHIPPED = ['app_api', 'dav', 'federation', 'files', 'files_sharing', 'firstrunwizard', 'logreader', 'nextcloud_announcements', 'support', 'survey_client',
     'theming', 'updatenotification', 'weather_status'];
 const PORTAL_SETTINGS = ['unique-uid' => 'uniqueUid', 'mapping-uid' => 'mappingUid', 'mapping-display-name' => 'mappingDisplayName',
     'mapping-email' => 'mappingEmail', 'mapping-quota' => 'mappingQuota', 'mapping-groups' => 'mappingGroups',
@@ -41,6 +41,7 @@ function pack_as(string $version, string $file): int
         'status.php' => $call("page('status')"),
         'ocs/v1.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
         'ocs/v2.php' => "<?php\nrequire __DIR__ . '/../lib/standin.php';\nStandIn\\page('ocs');\n",
+        'ocs-provider/index.php' => "<?php\nheader('Content-Type: application/json');\necho '{\"version\":2,\"services\":{}}';\n",
         '.stand-in' => '',
         '.htaccess' => "# for Apache\n",
         '.user.ini' => "; for CGI\n",
