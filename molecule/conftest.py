@@ -94,7 +94,9 @@ def begin(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.
         inventory.write_text(json.dumps({"all": {"children": dict.fromkeys(groups, hosts)}}))
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_CACHE_PLUGIN": "memory",
+            # facts are gathered once, as production does it
+            "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(where / "facts"),
             "ANSIBLE_FORCE_COLOR": "false",
             "PWD": str(ROOT),
         }
