@@ -68,8 +68,8 @@ def tls(host: Any) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a playbook with the real groups and group_vars, the scenario's container being the host of all groups named."""
+def begin(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a playbook with the real groups and group_vars, the scenario's container being the host of all groups named."""
     where = tmp_path_factory.mktemp("inventory")
     # Beside the inventory, as the real ones have it: what is in the inventory itself gives way to the house's defaults
     house = {
@@ -86,19 +86,34 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (where / "group_vars").mkdir()
     (where / "group_vars/all.yml").write_text(json.dumps(house))
 
-    def run(
+    def start(
         playbook: str, *arguments: str, groups: Sequence[str], variables: Mapping[str, Any] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.Popen[str]:
         hosts = {"hosts": {CONTAINER: host | dict(variables or {})}}
         inventory = where / f"{'-'.join(groups)}.yml"
         inventory.write_text(json.dumps({"all": {"children": dict.fromkeys(groups, hosts)}}))
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_CACHE_PLUGIN": "memory",
+            # facts are gathered once, as production does it
+            "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(where / "facts"),
             "ANSIBLE_FORCE_COLOR": "false",
             "PWD": str(ROOT),
         }
         command = ["ansible-playbook", "-i", "groups.yml", "-i", str(inventory), playbook, *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def play(begin: Callable[..., subprocess.Popen[str]]) -> Run:
+    """Runs such a playbook."""
+
+    def run(*arguments: str, **given: Any) -> subprocess.CompletedProcess[str]:
+        process = begin(*arguments, **given)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run

@@ -1,8 +1,12 @@
 """What Nextcloud's host promises, asked of the running daemons. A real Nextcloud and its stand-in pass the same."""
 
+import contextlib
+import functools
 import json
 import os
 import re
+import signal
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,10 +71,15 @@ def role(play):
         "upstream_standins": str(ROOT / "tests/standins"),
     }
 
-    def run(**variables):
-        return play("playbooks/nextcloud.yml", groups=["coop", "directory", "nextcloud"], variables=given | variables)
+    def run(playbook="nextcloud", how=play, **variables):
+        return how(f"playbooks/{playbook}.yml", groups=["coop", "directory", "nextcloud"], variables=given | variables)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def upgrade(role):
+    return functools.partial(role, "upgrade")
 
 
 def changes(run):
@@ -108,6 +117,151 @@ def state(host):
 def journal(host, *patterns):
     run = host.run("journalctl -o cat --no-pager -t nextcloud")
     return [line for line in run.stdout.splitlines() if all(pattern in line for pattern in patterns)]
+
+
+# --- another version ----------------------------------------------------------------------------------------------------
+
+# What the scenario has installed, and what is next
+BEFORE = {"nextcloud_server": "nextcloud-server-33"}
+OLD, NEW = (
+    "".join(pin["version"] for pin in pins()["upstream_pins"] if pin["name"] == f"nextcloud-server-{n}") for n in (33, 34)
+)
+LATER = f"{int(NEW.split('.')[0]) + 1}.0.0"
+TABLE = f"oc_since_{NEW.split('.')[0]}"  # what the stand-in's upgrade makes
+SQL = "runuser -u postgres -- psql -Atq nextcloud -c %s"
+
+
+@pytest.fixture(scope="module")
+def older(host):
+    if host.check_output(f"readlink {HOME}/code/current") != OLD:
+        pytest.skip("not run: no artefact of the version before")
+
+
+@pytest.fixture(scope="module")
+def standin(host):
+    if not host.file(f"{HOME}/code/current/.stand-in").exists:
+        pytest.skip("not run: no artefact that fails, or of a version after the next")
+
+
+@pytest.fixture
+def everything(host, status):
+    """What an upgrade that failed leaves as it was; a member's file is there."""
+    file = f"{HOME}/data/alice/files/letter.txt"
+    host.check_output(f"install -D -o nextcloud -g nextcloud -m 0640 /etc/hostname {file}")
+
+    def look():
+        dump = host.check_output("runuser -u postgres -- pg_dump nextcloud")
+        return {
+            "database": [line for line in dump.splitlines() if "lastcron" not in line and "restrict " not in line],
+            "status": status(),
+            "links": host.check_output(f"find {HOME}/code/current {HOME}/custom_apps -type l -printf '%p %l\\n' | sort"),
+            "configuration": host.check_output(f"cd {HOME}/config && stat -c '%n %U %a' * && cat *"),
+            "files": host.check_output(f"find {HOME}/data/alice -printf '%p %T@ %u %m\\n'; cat {file}"),
+        }
+
+    return look
+
+
+@contextlib.contextmanager
+def held(host, table):
+    """Who would change the table waits."""
+    lock = f"BEGIN; LOCK TABLE {table} IN SHARE MODE; SELECT pg_sleep(3600)"
+    host.check_output(f"systemd-run -q --collect --unit=holder -E PGAPPNAME=holder {SQL}", lock)
+    assert eventually(lambda: host.check_output(SQL, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)'"))
+    try:
+        yield
+    finally:
+        end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'holder'"
+        host.check_output(SQL, end)
+
+
+def test_another_version_is_no_days_work(role, status, older):
+    before = status()
+    run = role()
+    assert run.returncode != 0 and f"Nextcloud {OLD} -> {NEW}: playbooks/upgrade.yml brings it there" in plain(run), plain(run)
+    assert status() == before and "changed=0" in run.stdout
+
+
+def test_an_upgrade_that_is_killed_is_returned_from(host, role, upgrade, begin, play, get, status, everything, older, standin):
+    before = everything()
+    with held(host, "oc_appconfig"):
+        process = upgrade(how=begin)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%'"
+        assert eventually(lambda: host.check_output(SQL, waiting) or process.poll() is not None, 180)
+        subprocess.run(["pkill", "-KILL", "-f", process.args[4]], check=True)  # its inventory: all processes of this run have it
+        assert process.wait() == -signal.SIGKILL
+        answer = get("/apps/files/", "-H", "Accept-Language: nl")
+        assert answer.status == 503 and "De cloud wordt bijgewerkt" in answer.text, answer.text
+        assert get("/remote.php/dav/", "-X", "PROPFIND").status == 503
+        host.check_output("pkill -KILL -f '[o]cc upgrade'")
+    assert host.check_output(SQL, f"SELECT to_regclass('{TABLE}')")  # in the middle
+    # the host starts anew: members stay out, and nothing but the playbook goes on
+    host.check_output("systemctl start nextcloud-php nextcloud-members")
+    assert host.run("systemctl is-active nextcloud-members").stdout.strip() == "inactive"
+    assert get("/login").status == 503 and status()["maintenance"] is True
+    for run in (role(**BEFORE), play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", groups=["coop"])):
+        assert run.returncode != 0 and "an upgrade of Nextcloud was interrupted" in plain(run), plain(run)
+    run = upgrade(**BEFORE)
+    assert "Return to the snapshot" in changes(run) and f"Nothing moves: Nextcloud {OLD}" in plain(run)
+    assert everything() == before
+
+
+def test_an_upgrade_that_fails_returns_and_says_why(host, upgrade, everything, older, standin):
+    host.check_output(SQL, f"SET ROLE nextcloud; CREATE TABLE {TABLE} (in_the_way text)")
+    before = everything()
+    run = upgrade()
+    assert run.returncode != 0 and f"Nextcloud {OLD} -> {NEW} failed. Nextcloud is back at the version before" in plain(run)
+    assert re.search(rf"Bring the database to them: .*{TABLE}.* already exists", plain(run).replace("\\", "")), plain(run)
+    assert everything() == before
+    host.check_output(SQL, f"DROP TABLE {TABLE}")
+
+
+def test_an_upgrade_that_may_not_be_stops_nothing(host, upgrade, everything, older, standin):
+    before = everything()
+    run = upgrade(**pins(nextcloud_server_34=LATER, nextcloud_app_calendar="1.0.0"))
+    assert run.returncode != 0 and "Nothing was stopped" in plain(run)
+    assert f"{LATER} does not follow {OLD}; upgrades go one major version at a time" in plain(run)
+    assert "nextcloud-app-calendar: 1.0.0 is older than" in plain(run)
+    host.check_output(f"mount -t tmpfs -o size=1m,mode=0700 none {HOME}/snapshots")
+    try:
+        run = upgrade()
+    finally:
+        host.check_output(f"umount {HOME}/snapshots")
+    assert run.returncode != 0 and re.search(r"Nothing was stopped.*has room for [01] MiB", plain(run)), plain(run)
+    assert everything() == before
+
+
+def test_it_goes_to_the_next_version_and_says_so_first(host, role, upgrade, everything, older):
+    before = everything()
+    secret = re.search(r"'dbpassword' => '([^']+)'", before["configuration"])[1]
+    run = upgrade()
+    assert {"Take the snapshot", "Link the new versions", "Bring the database to them", "Let members in"} <= changes(run)
+    assert 0 < run.stdout.find(f"Nextcloud {OLD} -> {NEW}") < run.stdout.find("TASK [nextcloud : Stop")
+    assert secret not in run.stdout + run.stderr
+    after = everything()
+    assert after["files"] == before["files"] and after["database"] != before["database"]
+    assert after["status"]["version"].startswith(f"{NEW}.") and after["status"]["maintenance"] is False
+    for user in ("www-data", "nextcloud"):
+        assert host.run(f"setpriv --reuid={user} --regid={user} --clear-groups ls {HOME}/snapshots/last").rc != 0
+    assert "oc_appconfig" in host.check_output(f"pg_restore --list {HOME}/snapshots/last/database")
+    again = upgrade()
+    assert changes(again) == set() and f"Nothing moves: Nextcloud {NEW}" in plain(again)
+    assert changes(role()) == set()  # nothing is left to do
+
+
+def test_an_upgrade_whose_checks_fail_returns(host, upgrade, everything, standin):
+    before = everything()
+    host.check_output("systemctl stop nextcloud-php")  # as one that was killed before its snapshot leaves it
+    run = upgrade(**pins(nextcloud_server_34=LATER, nextcloud_app_calendar="6.99.0"))
+    assert run.returncode != 0 and "contacts was turned off, as its version is none for this Nextcloud" in plain(run), plain(run)
+    assert re.search(
+        f"Nextcloud {NEW} -> {LATER}, calendar [0-9.]+ -> 6.99.0 failed. Nextcloud is back at the version before", plain(run)
+    )
+    assert everything() == before
+    # one that was interrupted in the middle of its return
+    host.check_output(SQL, "DROP TABLE oc_appconfig")
+    host.check_output("/usr/local/lib/nextcloud/snapshot return")
+    assert everything() == before
 
 
 # --- what it serves -----------------------------------------------------------------------------------------------------
@@ -228,13 +382,15 @@ def test_its_apps_are_on_and_those_that_ask_elsewhere_are_off(host):
         assert apps.get(name, {}).get("enabled", "no") == "no", name
 
 
-def test_a_run_that_finds_nothing_to_do_changes_nothing_and_says_what_it_used(role):
-    run = role()
-    assert changes(run) == set()
-    assert "nextcloud-server-34" in run.stdout and ("STAND-IN" in run.stdout or "the artefact" in run.stdout)
+def test_an_app_can_be_a_plans_or_nobodys_and_the_portals_secret_another(host, role, get):
+    apps = [{"name": "calendar", "groups": ["large"]}, {"name": "user_oidc"}]
+    changed = changes(role(nextcloud_apps=apps, vault_portal_nextcloud="another"))
+    assert {"Import the apps' values, as they differ", "Tie it to the portal"} <= changed
+    assert json.loads(state(host)["config"]["apps"]["calendar"]["enabled"]) == ["large"]
+    assert state(host)["config"]["apps"]["contacts"]["enabled"] == "no" and get("/custom_apps/contacts/img/app.svg").status == 404
 
 
-def test_what_somebody_changed_is_put_back(host, role, occ):
+def test_what_somebody_changed_is_put_back(host, role, occ, get):
     occ("config:system:set", "loglevel", "--value=0", "--type=integer")  # declared, so it never counts
     occ("config:system:set", "defaultapp", "--value=calendar")  # declared by nobody
     occ("config:app:set", "files", "default_quota", "--value=999 GB")
@@ -245,58 +401,27 @@ def test_what_somebody_changed_is_put_back(host, role, occ):
     drifted = state(host)
     assert drifted["config"]["system"]["loglevel"] == 2 and drifted["config"]["system"]["defaultapp"] == "calendar"
     assert drifted["config"]["apps"]["files"]["default_quota"] == "999 GB" and drifted["provider"]["scope"] == "openid"
-    assert changes(role()) == {
+    run = role()  # with the apps and the secret as they were before, too
+    assert "nextcloud-server-34" in run.stdout and ("STAND-IN" in run.stdout or "the artefact" in run.stdout)
+    assert changes(run) == {
+        "Link what is new",
+        "See whether the portal's secret is another",
         "Declare the system's configuration",
+        "Declare the apps' configuration",
         "Configure the server of PHP",
         "Enable its apps",
         "Disable the others",
         "Take away system values that nobody declares",
         "Import the apps' values, as they differ",
         "Tie it to the portal",
+        "Keep which secret that was",
         "Restart nextcloud",
     }
     now = state(host)
     assert "defaultapp" not in now["config"]["system"] and now["config"]["apps"]["files"]["default_quota"] == "5 GB"
     assert now["config"]["apps"]["calendar"]["enabled"] == "yes" and now["config"]["apps"]["weather_status"]["enabled"] == "no"
+    assert now["config"]["apps"]["contacts"]["enabled"] == "yes" and get("/custom_apps/contacts/img/app.svg").status == 200
     assert now["provider"]["scope"] == "openid email profile"
-
-
-def test_an_app_can_be_a_plans_or_nobodys_and_the_portals_secret_another(host, role, get):
-    path = "/custom_apps/contacts/img/app.svg"
-    apps = [{"name": "calendar", "groups": ["large"]}, {"name": "user_oidc"}]
-    changed = changes(role(nextcloud_apps=apps, vault_portal_nextcloud="another"))
-    assert {"Import the apps' values, as they differ", "Tie it to the portal"} <= changed
-    assert json.loads(state(host)["config"]["apps"]["calendar"]["enabled"]) == ["large"]
-    changes(role(nextcloud_apps=[{"name": "user_oidc"}]))
-    assert state(host)["config"]["apps"]["calendar"]["enabled"] == "no" and get(path).status == 404
-    changes(role())
-    assert state(host)["config"]["apps"]["calendar"]["enabled"] == "yes" and get(path).status == 200
-
-
-def test_a_version_that_it_cannot_go_to_is_refused_and_what_runs_goes_on(host, role, status):
-    before = status()
-    for version, said in (("99.0.0", "upgrades go one major version at a time"), ("1.0.0", "restore the backup from before")):
-        run = role(**pins(nextcloud_server_34=version))
-        assert run.returncode != 0 and f"nextcloud_server: {version}" in plain(run) and said in plain(run), plain(run)
-        assert status() == before
-
-
-def test_it_follows_a_newer_version_and_goes_back_by_the_backup_alone(host, role, status):
-    if not host.file(f"{HOME}/code/current/.stand-in").exists:
-        pytest.skip("not run: no artefact of a newer version")
-    before = status()["version"]
-    host.check_output(
-        f"cp -p {HOME}/config/config.php /root/ && runuser -u postgres -- pg_dump --clean nextcloud >/root/nextcloud.sql"
-    )
-    changed = changes(role(**pins(nextcloud_server_34="34.9.0", nextcloud_app_calendar="6.99.0")))
-    assert {"Stop what runs it", "Link what counts", "Bring the database to the new version"} <= changed
-    assert status()["version"] == "34.9.0.1" and status()["needsDbUpgrade"] is False
-    assert state(host)["config"]["apps"]["calendar"]["installed_version"] == "6.99.0"
-    refused = role()
-    assert refused.returncode != 0 and "is older than 34.9.0" in plain(refused) and status()["version"] == "34.9.0.1"
-    host.check_output(f"cp -p /root/config.php {HOME}/config/ && runuser -u postgres -- psql -q nextcloud </root/nextcloud.sql")
-    assert "Unpack it" not in changes(role())  # one link each
-    assert status()["version"] == before
 
 
 # --- who is a member ----------------------------------------------------------------------------------------------------
@@ -333,14 +458,17 @@ def directory(host):
 def accounts(host, directory, occ):
     """Of members who have signed in, and of one who is none any more; what Nextcloud has of them."""
     sql = "runuser -u postgres -- psql -qAtd nextcloud -c %s"
-    host.check_output(sql, "INSERT INTO oc_user_oidc (user_id, display_name) VALUES ('ann', 'Ann'), ('bob', 'Bob'), ('zoe', 'Zoe')")
+    host.check_output(
+        sql, "INSERT INTO oc_user_oidc (user_id, display_name) VALUES ('ann', 'Ann'), ('bob', 'Bob'), ('zoe', 'Zoe')"
+    )
 
     def has(login):
         off = host.check_output(
-            sql, f"SELECT 1 FROM oc_preferences WHERE userid = '{login}' AND configkey = 'enabled' AND configvalue = 'false'"
+            sql,
+            f"SELECT 1 FROM oc_preferences WHERE userid = '{login}' AND configkey = 'enabled' AND configvalue = 'false'",  # noqa: S608
         )
-        quota = host.check_output(sql, f"SELECT configvalue FROM oc_preferences WHERE userid = '{login}' AND configkey = 'quota'")
-        groups = host.check_output(sql, f"SELECT gid FROM oc_group_user WHERE uid = '{login}' ORDER BY gid").split()
+        quota = host.check_output(sql, f"SELECT configvalue FROM oc_preferences WHERE userid = '{login}' AND configkey = 'quota'")  # noqa: S608
+        groups = host.check_output(sql, f"SELECT gid FROM oc_group_user WHERE uid = '{login}' ORDER BY gid").split()  # noqa: S608
         return {"enabled": not off, "quota": quota, "groups": groups}
 
     yield has
@@ -352,15 +480,21 @@ def accounts(host, directory, occ):
 def phone(host, accounts, get):
     """A program of Ann's, with a password of its own: does it get in?"""
     token = host.run("nextcloud-occ user:auth-tokens:add -n ann").stdout.split()[-1]
-    return lambda secret=token: get("/remote.php/dav/files/ann/", "-X", "PROPFIND", "-H", "Depth: 0", "-u", f"ann:{secret}").status
+    return lambda secret=token: (
+        get("/remote.php/dav/files/ann/", "-X", "PROPFIND", "-H", "Depth: 0", "-u", f"ann:{secret}").status
+    )
 
 
 def test_groups_and_quota_are_the_directorys(directory, accounts):
     assert eventually(lambda: accounts("ann")["groups"] == ["board", "plan-basic"]), accounts("ann")
-    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{20 * 2**30} B", "groups": ["plan-family"]}), accounts("bob")
+    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{20 * 2**30} B", "groups": ["plan-family"]}), (
+        accounts("bob")
+    )
     assert accounts("ann")["quota"] == ""  # the quota of whoever has no other
     directory("bob", memberPlan="basic", memberQuota=5 * 2**30)
-    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{5 * 2**30} B", "groups": ["plan-basic"]}), accounts("bob")
+    assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{5 * 2**30} B", "groups": ["plan-basic"]}), (
+        accounts("bob")
+    )
 
 
 def test_who_is_no_member_is_shut_out(accounts):
@@ -461,7 +595,13 @@ def test_workers_are_as_many_as_memory_has_room_for(host):
 
 
 def test_only_nextcloud_reads_its_secrets_and_members_files(host):
-    secrets = (f"{HOME}/config/config.php", f"{HOME}/config/perron.config.php", f"{HOME}/data", "/etc/nextcloud/apps.json", "/etc/nextcloud/members.json")
+    secrets = (
+        f"{HOME}/config/config.php",
+        f"{HOME}/config/perron.config.php",
+        f"{HOME}/data",
+        "/etc/nextcloud/apps.json",
+        "/etc/nextcloud/members.json",
+    )
     for path in secrets:
         for user, reads in (("www-data", False), ("nobody", False), ("nextcloud", True)):
             run = host.run(f"setpriv --reuid={user} --regid={user.replace('nobody', 'nogroup')} --clear-groups test -r {path}")

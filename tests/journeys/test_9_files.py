@@ -118,7 +118,9 @@ def test_a_program_has_a_password_of_its_own(programs: dict[str, Cloud], members
 
 def test_a_gibibyte_goes_up_in_chunks_and_comes_back(programs: dict[str, Cloud], world: Host) -> None:
     anna, upload = programs["anna"], f"{programs['anna'].uploads}/{secrets.token_hex(8)}"
-    world.check_output(f"head -c {1024 * MIB} /dev/urandom >{WHERE}/large && split -b {CHUNK} -d -a 5 {WHERE}/large {WHERE}/part.")
+    world.check_output(
+        f"head -c {1024 * MIB} /dev/urandom >{WHERE}/large && split -b {CHUNK} -d -a 5 {WHERE}/large {WHERE}/part."
+    )
     to = ("-H", f"Destination: {anna.files}/large", "-H", f"OC-Total-Length: {1024 * MIB}")
     assert anna.ask(upload, "--request", "MKCOL", *to).code == 201
     for number, part in enumerate(world.check_output(f"ls {WHERE}/part.*").split(), start=1):
@@ -133,7 +135,9 @@ def test_a_gibibyte_goes_up_in_chunks_and_comes_back(programs: dict[str, Cloud],
 def test_another_member_edits_what_is_shared_with_them_and_nobody_else(programs: dict[str, Cloud]) -> None:
     anna, bram, chloe = programs["anna"], programs["bram"], programs["chloe"]
     assert anna.put("plan.txt", "first") == 201
-    anna.api("POST", "apps/files_sharing/api/v1/shares", path="/plan.txt", shareType=0, shareWith=bram.member.login, permissions=3)
+    anna.api(
+        "POST", "apps/files_sharing/api/v1/shares", path="/plan.txt", shareType=0, shareWith=bram.member.login, permissions=3
+    )
     assert bram.get("plan.txt") == "first"
     assert bram.put("plan.txt", "second") == 204
     assert anna.get("plan.txt") == "second"
@@ -166,13 +170,17 @@ def test_the_byte_too_many_is_refused(programs: dict[str, Cloud], coop: dict[str
         host.check_output(f"printf '{ldif}' | ldapmodify -Q -Y EXTERNAL -H ldapi:///")
         until(
             "the quota of the directory",
-            lambda: host.run(f"nextcloud-occ user:setting {chloe.member.login} files quota").stdout.strip() in (f"{size} B", "5 GB"),
+            lambda: (
+                host.run(f"nextcloud-occ user:setting {chloe.member.login} files quota").stdout.strip() in (f"{size} B", "5 GB")
+            ),
         )
 
     try:
         quota(str(10 * MIB))
         used = int(re.findall(r"quota-used-bytes>(\d+)<", quota_of(chloe))[0])
-        world.check_output(f"head -c {10 * MIB - used + 1} /dev/urandom >{WHERE}/much; head -c {10 * MIB - used} {WHERE}/much >{WHERE}/all")
+        world.check_output(
+            f"head -c {10 * MIB - used + 1} /dev/urandom >{WHERE}/much; head -c {10 * MIB - used} {WHERE}/much >{WHERE}/all"
+        )
         assert chloe.send(f"{chloe.files}/much", f"{WHERE}/much") == 507
         assert chloe.ask(f"{chloe.files}/much").code == 404
         assert chloe.send(f"{chloe.files}/all", f"{WHERE}/all") == 201
@@ -291,7 +299,9 @@ def test_an_event_a_task_and_a_contact_reach_the_other_device(
 
     for path, text in {"calendars/personal/e.ics": EVENT, "calendars/tasks/t.ics": TASK, "contacts/contacts/c.vcf": CARD}.items():
         filled = text.format(id=secrets.token_hex(8))
-        world.check_output("install -D /dev/null %s && printf %%s %s >%s", f"{WHERE}/phone/{path}", filled, f"{WHERE}/phone/{path}")
+        world.check_output(
+            "install -D /dev/null %s && printf %%s %s >%s", f"{WHERE}/phone/{path}", filled, f"{WHERE}/phone/{path}"
+        )
     there = device("phone", anna.password)
     assert there.code == 0, there.text
     assert device("tablet", anna.password).code == 0
@@ -311,7 +321,9 @@ def test_two_members_share_a_budget(programs: dict[str, Cloud]) -> None:
     both = ",".join(map(str, ids))
     assert bram.ask_api("GET", f"{projects}/{trip}").code in (401, 403, 404)
     anna.api("POST", f"{projects}/{trip}/user-share", userId=bram.member.login, accessLevel=2)
-    bram.api("POST", f"{projects}/{trip}/bills", what="Train", payer=ids[1], payedFor=both, amount=50, date="2026-11-01", repeat="n")
+    bram.api(
+        "POST", f"{projects}/{trip}/bills", what="Train", payer=ids[1], payedFor=both, amount=50, date="2026-11-01", repeat="n"
+    )
     assert "Train" in anna.ask_api("GET", f"{projects}/{trip}/bills").text
     owed = anna.ask_api("GET", f"{projects}/{trip}/settlement").text
     assert re.search(r'"amount": ?25\b', owed), owed

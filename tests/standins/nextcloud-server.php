@@ -144,15 +144,28 @@ function set_app(string $app, string $key, ?string $value): void
     }
 }
 
-function app_version(string $app): ?string
+function app_info(string $app): ?\SimpleXMLElement
 {
     $paths = array_column(config()['apps_paths'] ?? [], 'path') ?: [dirname(__DIR__) . '/apps'];
     foreach ($paths as $path) {
         if (is_file("$path/$app/appinfo/info.xml")) {
-            return (string)simplexml_load_file("$path/$app/appinfo/info.xml")->version;
+            return simplexml_load_file("$path/$app/appinfo/info.xml");
         }
     }
     return null;
+}
+
+function app_version(string $app): ?string
+{
+    $info = app_info($app);
+    return $info ? (string)$info->version : null;
+}
+
+/** An app that the server brings says nothing of it. */
+function goes_with(string $app, int $major): bool
+{
+    $needs = app_info($app)?->dependencies->nextcloud ?? null;
+    return !$needs || (int)$needs['min-version'] <= $major && $major <= (int)$needs['max-version'];
 }
 
 function needs_upgrade(): bool
@@ -576,7 +589,8 @@ function run(string $command, array $given, array $options): int
             : 1 - $say("Nextcloud is not installed - only a limited number of commands are available\nCommand \"$command\" is not defined.");
     }
     $apps = fn () => app_values();
-    $oidc = ($apps()['user_oidc']['enabled'] ?? 'no') !== 'no' && !needs_upgrade();
+    // commands of apps are not there meanwhile
+    $oidc = ($apps()['user_oidc']['enabled'] ?? 'no') !== 'no' && !needs_upgrade() && !($config['maintenance'] ?? false);
     switch ($command) {
         case 'upgrade':
             return upgrade($config, $apps());
@@ -680,6 +694,7 @@ function install(array $options): int
         CREATE TABLE IF NOT EXISTS oc_groups (gid text PRIMARY KEY, displayname text);
         CREATE TABLE IF NOT EXISTS oc_group_user (gid text, uid text, PRIMARY KEY (gid, uid));
         CREATE TABLE IF NOT EXISTS oc_authtoken (id serial PRIMARY KEY, uid text, token text UNIQUE)');
+    migrate((int)code_version(), 'IF NOT EXISTS');
     file_put_contents($options['data-dir'] . '/.ncdata', "# Nextcloud data directory\n");
     write_config($config);
     foreach (SHIPPED as $app) {
@@ -692,24 +707,44 @@ function install(array $options): int
     return 0;
 }
 
+/** The tables of a version: each major one has one more, and one more column of a table that all have. */
+function migrate(int $major, string $unless = ''): void
+{
+    query("CREATE TABLE $unless oc_since_$major (id serial PRIMARY KEY, told text)");
+    query("ALTER TABLE oc_appconfig ADD COLUMN $unless since_$major text");
+}
+
 function upgrade(array $config, array $apps): int
 {
+    $closed = $config['maintenance'] ?? false;
     if (!needs_upgrade()) {
-        echo "Nextcloud is already latest version\n";
-        return 0;
+        echo $closed ? "Nextcloud is in maintenance mode\n" : "Nextcloud is already latest version\n";
+        return $closed ? 2 : 0;
     }
+    set_system(['maintenance' => true]);
     [$was, $new] = [$config['version'], code_version()];
-    if (version_compare($new, $was) < 0 || (int)$new > (int)$was + 1) {
-        echo "Exception: Updates between multiple major versions and downgrades are unsupported.\nUpdate failed\n";
+    try {
+        if (version_compare($new, $was) < 0 || (int)$new > (int)$was + 1) {
+            throw new \Exception('Updates between multiple major versions and downgrades are unsupported.');
+        }
+        if ((int)$new > (int)$was) {
+            migrate((int)$new);
+        }
+        foreach ($apps as $app => $values) {
+            if (isset($values['installed_version']) && app_version($app)) {
+                set_app($app, 'installed_version', app_version($app));
+            }
+            if (($values['enabled'] ?? 'no') !== 'no' && !goes_with($app, (int)$new)) {
+                set_app($app, 'enabled', 'no');
+                echo "Disabled incompatible app: $app\n";
+            }
+        }
+    } catch (\Throwable $error) {
+        echo get_class($error), ': ', $error->getMessage(), "\nUpdate failed\nMaintenance mode is kept active\n";
         return 5;
     }
-    set_system(['version' => $new, 'maintenance' => false]);
-    foreach ($apps as $app => $values) {
-        if (isset($values['installed_version']) && app_version($app)) {
-            set_app($app, 'installed_version', app_version($app));
-        }
-    }
-    echo "Update successful\n";
+    set_system(['version' => $new, 'maintenance' => $closed]);
+    echo 'Update successful', $closed ? "\nMaintenance mode is kept active" : '', "\n";
     return 0;
 }
 

@@ -61,24 +61,67 @@ def test_what_is_there_is_left_and_a_stand_in_gives_way_to_the_artefact() -> Non
     assert names(nextcloud.not_unpacked(code, lines, [])) == ["nextcloud-app-deck"]
     assert names(nextcloud.not_unpacked(code, [], [])) == list(PATHS)
     assert names(nextcloud.not_linked(code, lines)) == ["nextcloud-app-deck"]
+    assert nextcloud.nextcloud_moves(code, lines) == []
     gone = ["/srv/custom_apps/polls ../apps/polls/9", "/srv/custom_apps/deck ../apps/deck/1"]
     assert nextcloud.no_longer(gone, code) == ["/srv/custom_apps/polls"]
 
 
+def test_what_moves_is_what_is_linked_to_another_version() -> None:
+    code = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/srv")
+    lines = ["/srv/code/33.0.9 ", "/srv/code/current 33.0.9", "/srv/custom_apps/deck ../apps/deck/1.18.4"]
+    moves = nextcloud.nextcloud_moves(code, lines)
+    assert nextcloud.nextcloud_said(moves, code) == "Nextcloud 33.0.9 -> 34.0.4, deck 1.18.4 -> 1.18.5"
+    assert nextcloud.not_linked(code, lines) == [] and nextcloud.move_flaws(moves) == []
+    assert nextcloud.nextcloud_said([], code).startswith("Nothing moves: Nextcloud 34.0.4")
+    assert "its database follows" in nextcloud.nextcloud_said([], code, behind=True)
+
+
 @pytest.mark.parametrize(
-    ("installed", "wanted", "said"),
+    ("name", "was", "new", "said"),
     [
-        ("", "34.0.4", ""),
-        ("34.0.4.1", "34.0.4", ""),
-        ("33.0.9.2", "34.0.4", ""),
-        ("32.0.1.0", "34.0.4", "33 is next"),
-        ("34.0.5.0", "34.0.4", "is older than 34.0.5"),
-        ("34.0.10.0", "34.0.9", "is older than 34.0.10"),
+        ("Nextcloud", "34.0.3", "34.0.4", ""),
+        ("Nextcloud", "33.0.9", "34.0.4", ""),
+        ("Nextcloud", "32.0.1", "34.0.4", "33 is next"),
+        ("Nextcloud", "34.0.5", "34.0.4", "is older than 34.0.5"),
+        ("Nextcloud", "34.0.10", "34.0.9", "is older than 34.0.10"),
+        ("deck", "1.9.0", "1.18.5", ""),
+        ("deck", "1.18.5", "3.0.0", ""),
+        ("deck", "1.18.5", "1.9", "is older than 1.18.5"),
     ],
 )
-def test_upgrades_go_one_major_version_at_a_time_and_never_back(installed: str, wanted: str, said: str) -> None:
-    flaw = nextcloud.version_flaw(installed, wanted)
-    assert said in flaw and bool(flaw) == bool(said)
+def test_upgrades_go_one_major_version_at_a_time_and_never_back(name: str, was: str, new: str, said: str) -> None:
+    flaws = nextcloud.move_flaws([{"name": name, "artefact": "the-pin", "from": was, "version": new}])
+    assert [flaw for flaw in flaws if said in flaw and flaw.startswith(f"the-pin: {new} ")] == flaws and bool(flaws) == bool(said)
+
+
+def test_apps_that_were_on_stay_on() -> None:
+    assert nextcloud.enabled_of(STATE, ["deck", "tasks", "absent"]) == ["deck"]
+    assert nextcloud.upgrade_flaws(STATE, ["deck"]) == []
+    assert nextcloud.upgrade_flaws(STATE, ["deck", "tasks"]) == [
+        "tasks was turned off, as its version is none for this Nextcloud"
+    ]
+
+
+def test_status_php_is_judged_by_what_is_due() -> None:
+    good = {"installed": True, "maintenance": False, "needsDbUpgrade": False, "version": "34.0.4.1"}
+    flaws = nextcloud.answer_flaws
+    assert flaws(good) == flaws(good, version="34.0.4") == flaws(good | {"maintenance": True}, closed=True) == []
+    assert flaws(good, version="34.0.5") == ["status.php says 34.0.4.1"]
+    assert flaws({}) and flaws(good | {"installed": False}) and flaws(good | {"maintenance": True})
+    assert flaws(good | {"needsDbUpgrade": True}) and not flaws(good | {"needsDbUpgrade": True}, behind=True)
+
+
+def test_there_is_room_for_a_snapshot_or_it_is_said_how_much_there_is() -> None:
+    assert nextcloud.room_flaws("10 10", "/srv") == []
+    assert "room for 9 MiB" in nextcloud.room_flaws("10 9", "/srv")[0]
+
+
+def test_a_failure_is_said_by_its_command_or_by_its_message() -> None:
+    assert (
+        nextcloud.what_failed({"msg": "non-zero return code", "stdout": "a\nUpdate failed\n", "stderr": "b"})
+        == "a / Update failed / b"
+    )
+    assert nextcloud.what_failed({"msg": "deck was turned off", "stdout": ""}) == "deck was turned off"
 
 
 def test_only_what_differs_is_done() -> None:

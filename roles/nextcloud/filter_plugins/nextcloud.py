@@ -2,9 +2,16 @@
 
 "{{ upstream_paths | nextcloud_code(server, apps, home) }}"  [{name, artefact, version, archive, path, link, target}]
 "{{ code | not_unpacked(lines, standins) }}"                 those that `find -printf '%p %l\\n'` does not show as what they are
-"{{ code | not_linked(lines) }}"                             those whose link is not there
+"{{ code | not_linked(lines) }}"                             those that have no link
 "{{ lines | no_longer(code) }}"                              apps with a link that are not in it
-"{{ installed | version_flaw(wanted) }}"                     why Nextcloud would not go from one to the other; empty if it would
+"{{ code | nextcloud_moves(lines) }}"                        those whose link is to another version, with `from`
+"{{ moves | nextcloud_said(code, behind) }}"                 "Nextcloud 33.0.9 -> 34.0.4, calendar 6.1 -> 6.3"
+"{{ moves | move_flaws }}"                                   why Nextcloud would not go there; empty if it would
+"{{ state | enabled_of(apps) }}"                             those of them that are on
+"{{ state | upgrade_flaws(apps) }}"                          what an upgrade left undone, of the database and of these apps
+"{{ said | answer_flaws(version, closed, behind) }}"         what is wrong with a status.php
+"{{ stdout | room_flaws(directory) }}"                       whether what snapshot said is enough
+"{{ ansible_failed_result | what_failed }}"                  the end of what it said
 "{{ stdout | nextcloud_state }}"                             {status, config, provider}, from the lines of files/state
 "{{ state | nextcloud_plan(system, apps, on, off, provider) }}"  {delete, import, enable, disable, tie}, what differs
 "{{ provider | provider_options(secret) }}"                  arguments of occ that make it so
@@ -15,6 +22,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -31,7 +39,7 @@ def nextcloud_code(paths: Mapping[str, str], server: str, apps: Iterable[str], h
     code = []
     for name, pin in [("", server), *((app, f"nextcloud-app-{app}") for app in apps)]:
         version = PurePosixPath(paths[pin]).parent.name
-        place = {"name": name or "the server", "artefact": pin, "version": version, "archive": paths[pin]}
+        place = {"name": name or "Nextcloud", "artefact": pin, "version": version, "archive": paths[pin]}
         if name:
             place |= {"path": f"{home}/apps/{name}/{version}", "link": f"{home}/custom_apps/{name}"}
             place |= {"target": f"../apps/{name}/{version}"}
@@ -50,9 +58,30 @@ def not_unpacked(code: Iterable[Mapping[str, str]], lines: Iterable[str], standi
     ]
 
 
+def _links(lines: Iterable[str]) -> dict[str, str]:
+    return {words[0]: words[1] for line in lines if len(words := line.split()) == 2}
+
+
 def not_linked(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[Mapping[str, str]]:
-    there = {line.strip() for line in lines}
-    return [place for place in code if f"{place['link']} {place['target']}" not in there]
+    there = _links(lines)
+    return [place for place in code if place["link"] not in there]
+
+
+def nextcloud_moves(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[dict[str, str]]:
+    there = _links(lines)
+    return [
+        {**place, "from": PurePosixPath(there[place["link"]]).name}
+        for place in code
+        if there.get(place["link"], place["target"]) != place["target"]
+    ]
+
+
+def nextcloud_said(moves: Sequence[Mapping[str, str]], code: Sequence[Mapping[str, str]], behind: bool = False) -> str:
+    if moves:
+        return ", ".join(f"{move['name']} {move['from']} -> {move['version']}" for move in moves)
+    if behind:
+        return f"Nextcloud {code[0]['version']} stays, and its database follows it"
+    return f"Nothing moves: Nextcloud {code[0]['version']} and its apps are as they are pinned"
 
 
 def no_longer(lines: Iterable[str], code: Iterable[Mapping[str, str]]) -> list[str]:
@@ -61,16 +90,59 @@ def no_longer(lines: Iterable[str], code: Iterable[Mapping[str, str]]) -> list[s
     return sorted(set(links) - {place["link"] for place in code})
 
 
-def version_flaw(installed: str, wanted: str) -> str:
-    if not installed:
-        return ""
-    was, new = ([int(part) for part in version.split(".")[:3]] for version in (installed, wanted))
-    old = ".".join(map(str, was))
-    if new < was:
-        return f"{wanted} is older than {old}, which its database is of; restore the backup from before the upgrade"
-    if new[0] > was[0] + 1:
-        return f"{wanted} does not follow {old}; upgrades go one major version at a time: {was[0] + 1} is next"
-    return ""
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
+
+
+def move_flaws(moves: Iterable[Mapping[str, str]]) -> list[str]:
+    flaws = []
+    for move in moves:
+        was, new = _numbers(move["from"]), _numbers(move["version"])
+        if new < was:
+            said = f"is older than {move['from']}, and its database does not go back; set the pin to that"
+        elif move["name"] == "Nextcloud" and new[0] > was[0] + 1:
+            said = f"does not follow {move['from']}; upgrades go one major version at a time, {was[0] + 1} is next"
+        else:
+            continue
+        flaws.append(f"{move['artefact']}: {move['version']} {said}")
+    return flaws
+
+
+def enabled_of(state: Mapping[str, Any], apps: Iterable[str]) -> list[str]:
+    now = state["config"].get("apps") or {}
+    return [app for app in apps if _text(now.get(app, {}).get("enabled", "no")) != "no"]
+
+
+def upgrade_flaws(state: Mapping[str, Any], apps: Sequence[str]) -> list[str]:
+    on = enabled_of(state, apps)
+    return [f"{app} was turned off, as its version is none for this Nextcloud" for app in apps if app not in on]
+
+
+def answer_flaws(said: Mapping[str, Any], version: str = "", closed: bool = False, behind: bool = False) -> list[str]:
+    """`closed`: in maintenance mode, as an upgrade is under way; `behind`: the database may be."""
+    if not said.get("installed"):
+        return ["status.php, asked of the web server, gave no answer"]
+    flaws = []
+    if version and _numbers(str(said["version"])) != _numbers(version):
+        flaws.append(f"status.php says {said['version']}")
+    if said["needsDbUpgrade"] and not behind:
+        flaws.append("status.php says that the database is of another version")
+    if said["maintenance"] and not closed:
+        flaws.append("Nextcloud is in maintenance mode; nextcloud-occ maintenance:mode --off ends it")
+    return flaws
+
+
+def room_flaws(stdout: str, directory: str) -> list[str]:
+    need, free = map(int, stdout.split())
+    if free >= need:
+        return []
+    return [f"{directory} has room for {free} MiB, a snapshot of the database may need {need}; free some, or mount a disk there"]
+
+
+def what_failed(result: Mapping[str, Any]) -> str:
+    """Of a command what it said, as `msg` is none; Nextcloud says it last."""
+    said = "\n".join(filter(None, [str(result.get("stdout", "")).strip(), str(result.get("stderr", "")).strip()]))
+    return " / ".join((said or str(result.get("msg", ""))).splitlines()[-10:])
 
 
 def nextcloud_state(stdout: str) -> dict[str, Any]:
@@ -166,7 +238,14 @@ class FilterModule:
             "not_unpacked": not_unpacked,
             "not_linked": not_linked,
             "no_longer": no_longer,
-            "version_flaw": version_flaw,
+            "nextcloud_moves": nextcloud_moves,
+            "nextcloud_said": nextcloud_said,
+            "move_flaws": move_flaws,
+            "enabled_of": enabled_of,
+            "upgrade_flaws": upgrade_flaws,
+            "answer_flaws": answer_flaws,
+            "room_flaws": room_flaws,
+            "what_failed": what_failed,
             "nextcloud_state": nextcloud_state,
             "nextcloud_plan": nextcloud_plan,
             "provider_options": provider_options,
