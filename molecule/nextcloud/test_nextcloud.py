@@ -410,6 +410,7 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Declare the apps' configuration",
         "Configure the server of PHP",
         "Enable its apps",
+        "Add what tables lack",
         "Disable the others",
         "Take away system values that nobody declares",
         "Import the apps' values, as they differ",
@@ -640,3 +641,6 @@ def test_removed_it_leaves_what_is_members_and_says_where(host, play, role, stat
     assert changes(remove()) == set()
     changes(role())
     assert status()["installed"] is True and state(host)["config"]["system"]["instanceid"] == before
+    purged = remove(f"{HOME}/data")
+    assert changes(purged) and "Members' files are gone" in plain(purged).replace("''", "'"), plain(purged)
+    assert host.check_output(f"ls {HOME}") == ""

@@ -207,8 +207,8 @@ def test_a_computer_keeps_a_folder_in_step(programs: dict[str, Cloud], clients: 
 
     def sync(folder: str, password: str = "") -> Answer:
         return clients.run(
-            "nextcloudcmd", "--non-interactive", "--silent", "--user", bram.member.login, "--password", password or bram.member.password,
-            f"{WHERE}/{folder}", cloud.rstrip("/"),
+            "nextcloudcmd", "--non-interactive", "--silent", "--user", bram.member.login,
+            "--password", password or bram.member.password, f"{WHERE}/{folder}", cloud.rstrip("/"),
         )  # fmt: skip
 
     world.check_output(f"mkdir -p {WHERE}/desk {WHERE}/laptop && echo 'from the desk' >{WHERE}/desk/note.txt")
