@@ -373,6 +373,16 @@ def test_what_is_declared_counts(host):
     assert now["provider"]["settings"]["mappingUid"] == "sub" and now["provider"]["settings"]["uniqueUid"] is False
 
 
+def test_what_a_sysadmin_sets_counts_at_once(status, occ):
+    assert status()["maintenance"] is False
+    try:
+        occ("maintenance:mode", "--on")
+        assert status()["maintenance"] is True
+    finally:
+        occ("maintenance:mode", "--off")
+    assert status()["maintenance"] is False
+
+
 def test_its_apps_are_on_and_those_that_ask_elsewhere_are_off(host):
     apps = state(host)["config"]["apps"]
     for name in ("calendar", "user_oidc"):
