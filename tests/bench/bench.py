@@ -5,6 +5,7 @@ Each comparison runs both sides in one go on the same machine:
   site     the second run of site.yml, against the same run under Ansible's stock configuration
   members  member.yml with 2 000 members, against ldapadd of the same entries; and a second run of it
   portal   sign-ins at the portal, against as many verifications of a password alone; and a run of its role that changes nothing
+  cloud    members who sign in at the cloud for the first time, twenty at once
   webmail  an inbox of 10 000 messages behind the portal, against a plain Roundcube beside it on the same host
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import secrets
 import statistics
 import subprocess
 import sys
@@ -26,8 +28,10 @@ STATE = ROOT / ".lab"
 HOSTS = ("world", "dyle", "lesse", "meuse")
 MEMBERS = 2000
 SIGN_INS = 200
+FIRST_SIGN_INS = 200
 MESSAGES = 10_000  # of a member of some years
 PORTAL = "https://auth.coop.test/"
+CLOUD = "https://cloud.coop.test/"
 WEBMAIL = "https://webmail.coop.test/"
 
 
@@ -167,6 +171,36 @@ def portal() -> None:
     print(f"portal.yml again: {again:.1f} s, nothing changed (bound 5 s)")
 
 
+def cloud() -> None:
+    """Each of them gets an account, a home and the directory's groups there."""
+    run("bin/lab")
+    login, password = f"bench{secrets.token_hex(2)}x", secrets.token_hex(12)
+    with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as table:
+        member = ("bin/lab", "run", "playbooks/member.yml", "-e", f"members_csv={table.name}")
+
+        def each(**values: str) -> None:
+            table.seek(0)
+            table.truncate()
+            rows = [{"login": f"{login}{number}"} | values for number in range(FIRST_SIGN_INS)]
+            writer = csv.DictWriter(table, rows[0])
+            writer.writeheader()
+            writer.writerows(row | ({"mail": f"{row['login']}@coop.test"} if "mail" in row else {}) for row in rows)
+            table.flush()
+
+        each(mail="", given_name="Bench", family_name="Member", language="fr", password=password)
+        run(*member)
+        try:
+            run("bin/podman", "cp", "tests/bench/member.py", "perron-world:/run/member.py")
+            said = on("world", f"python3 /run/member.py first {CLOUD} {login} {FIRST_SIGN_INS}", password + "\n")
+        finally:
+            each(state="absent")
+            run(*member, "-e", "member_grace=skip")
+    standin = "stand-in, not Nextcloud" if on("dyle", "ls -a /var/lib/nextcloud/code/current").count(".stand-in") else "Nextcloud"
+    took, slowest = map(float, said.split())
+    what = f"{FIRST_SIGN_INS} first sign-ins at the cloud ({standin}), twenty at a time"
+    print(f"{what}: {took:.1f} s, the slowest {slowest:.1f} s; none failed", flush=True)
+
+
 def webmail() -> None:
     run("bin/lab")
     script = (ROOT / "tests/bench/webmail.sh").read_text()
@@ -184,7 +218,8 @@ def unchanged(output: str) -> None:
 
 
 def main() -> None:
-    parts: dict[str, Callable[[], None]] = {"lab": lab, "site": site, "members": members, "portal": portal, "webmail": webmail}
+    every = (lab, site, members, portal, cloud, webmail)
+    parts: dict[str, Callable[[], None]] = {part.__name__: part for part in every}
     for name in sys.argv[1:] or parts:
         if name not in parts:
             sys.exit(f"unknown part '{name}': one of {' '.join(parts)}")

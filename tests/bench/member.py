@@ -1,6 +1,7 @@
 """A member's browser, as small as it can be, run on `world` by bench.py; the figures it prints are seconds.
 
     member.py sign-in PORTAL LOGIN TIMES                  TIMES sign-ins at the portal, two at a time: all of them
+    member.py first CLOUD LOGIN TIMES                     LOGIN0, LOGIN1 … at the cloud, twenty at a time: all, and the slowest
     member.py inbox PORTAL WEBMAIL PLAIN LOGIN TIMES      medians of the inbox behind the portal, and of a plain Roundcube's
 
 The password is the first line of the input. Needs nothing but Python.
@@ -25,13 +26,14 @@ class Browser:
     def __init__(self) -> None:
         self.connections: dict[str, http.client.HTTPSConnection] = {}
         self.cookies: dict[str, dict[str, str]] = {}
+        self.at = ""  # the address of the last page
 
     def ask(self, url: str, form: dict[str, str] | None = None, **headers: str) -> str:
         """The page that is there in the end; connections stay open, as a browser's do."""
         for _ in range(12):
             there = urlsplit(url)
             if there.netloc not in self.connections:
-                self.connections[there.netloc] = http.client.HTTPSConnection(there.netloc, timeout=30, context=TRUST)
+                self.connections[there.netloc] = http.client.HTTPSConnection(there.netloc, timeout=120, context=TRUST)
             connection, cookies = self.connections[there.netloc], self.cookies.setdefault(there.netloc, {})
             sent = headers | {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
             body = urlencode(form) if form is not None else None
@@ -45,6 +47,7 @@ class Browser:
                 cookies[name.strip()] = value
             if not (to := answer.headers.get("Location")):
                 assert answer.status == 200, (url, answer.status, text[:300])
+                self.at = url
                 return text
             url, form = urljoin(url, to), None
         raise AssertionError(f"no end to the redirects at {url}")
@@ -64,6 +67,16 @@ def sign_in(portal: str, login: str, password: str) -> Browser:
     form = hidden(browser.ask(portal)) | {"user": login, "password": password}
     assert 'name="password"' not in browser.ask(portal, form), "the portal did not let them in"
     return browser
+
+
+def enter(cloud: str, login: str, password: str) -> float:
+    """From the cloud's own address, by way of the portal."""
+    began = time.monotonic()
+    browser = Browser()
+    form = hidden(browser.ask(cloud)) | {"user": login, "password": password}
+    page = browser.ask(browser.at, form)
+    assert browser.at.startswith(cloud) and login in page, (browser.at, page[:300])
+    return time.monotonic() - began
 
 
 def plain(webmail: str, login: str, password: str) -> Browser:
@@ -94,6 +107,12 @@ def main() -> None:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda _: sign_in(portal, login, password), range(int(times))))
         print(time.monotonic() - began)
+    elif what == "first":
+        cloud, login, times = given
+        began = time.monotonic()
+        with ThreadPoolExecutor(20) as pool:
+            each = list(pool.map(lambda number: enter(cloud, f"{login}{number}", password), range(int(times))))
+        print(time.monotonic() - began, max(each), sep="\n")
     elif what == "inbox":
         portal, webmail, beside, login, times = given
         ours, theirs = sign_in(portal, login, password), plain(beside, login, password)
