@@ -86,15 +86,32 @@ def purge(play: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def alice(member: Run) -> str:
-    member(MEMBER | {"login": "alice", "mail": "alice@coop.test", "aliases": "a.dubois@famille.test", "groups": "board"})
+def members(member: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Those whom most tests ask for, by one run."""
+    path = tmp_path_factory.mktemp("members") / "members.csv"
+    path.write_text(
+        "login,mail,given_name,family_name,password,aliases,contact,groups,linked_to\n"
+        f"alice,alice@coop.test,Zoë,D'Hondt,{PASSWORD},a.dubois@famille.test,,board,\n"
+        f"bob,bob@coop.test,Zoë,D'Hondt,{PASSWORD},,bob@stranger.test,board cooperators,\n"
+        f"kid,kid@coop.test,Zoë,D'Hondt,{PASSWORD},,,,bob\n"
+    )
+    member(path)
+
+
+@pytest.fixture(scope="module")
+def alice(members: None) -> str:
     return f"uid=alice,{MEMBERS}"
 
 
 @pytest.fixture(scope="module")
-def bob(member: Run) -> str:
-    member(MEMBER | {"login": "bob", "mail": "bob@coop.test", "contact": "bob@stranger.test", "groups": "board cooperators"})
+def bob(members: None) -> str:
     return f"uid=bob,{MEMBERS}"
+
+
+@pytest.fixture(scope="module")
+def kid(members: None) -> str:
+    """Linked to bob."""
+    return f"uid=kid,{MEMBERS}"
 
 
 class TestDaemon:
@@ -494,10 +511,8 @@ class TestMembers:
         assert whoami(mail_host, f"uid=zoe,{MEMBERS}", password).rc == 49
 
     def test_a_main_account_leaves_with_its_linked_ones_and_devices_with_their_member(
-        self, host: Any, member: Run, bob: str
+        self, host: Any, member: Run, bob: str, kid: str
     ) -> None:
-        kid = f"uid=kid,{MEMBERS}"
-        member(MEMBER | {"login": "kid", "mail": "kid@coop.test", "linked_to": "bob"})
         assert TestDevices().add(host, kid, "dev777").rc == 0
         device = TestDevices.DN.replace("dev234", "dev777")
         member(MEMBER | {"login": "kid", "mail": "kiddo@coop.test"}, "-e", "member_rename=true")
@@ -518,14 +533,24 @@ def today() -> date:
     return datetime.now(ZoneInfo("Europe/Brussels")).date()
 
 
-@pytest.fixture
-def leo(mail_host: Any, member: Run) -> str:
-    """A member with mail, of whom nothing was left."""
-    mail_host.check_output("rm -rf /run/ended /var/lib/perron-members/re*")
+@pytest.fixture(scope="module")
+def entry(mail_host: Any, member: Run) -> str:
+    """Leo's entry, as the playbook made it."""
     member({**LEO, "contact": "leo@stranger.test"}, mail=True)
+    return str(as_root(mail_host, f"ldapsearch -LLL -o ldif-wrap=no -s base -b uid=leo,{MEMBERS}").stdout)
+
+
+@pytest.fixture
+def leo(mail_host: Any, entry: str) -> str:
+    """A member with mail, put back where an earlier test removed them: of whom nothing was left."""
+    dn = f"uid=leo,{MEMBERS}"
+    mail_host.check_output("rm -rf /run/ended /var/lib/perron-members/re*")
+    if read(mail_host, dn, "uid") == []:
+        board = f"dn: cn=board,ou=groups,{SUFFIX}\nchangetype: modify\nadd: member\nmember: {dn}"
+        assert as_root(mail_host, "ldapadd ", entry).rc == as_root(mail_host, "ldapmodify ", board).rc == 0
     mail_host.check_output("for i in leo leonie; do mkdir -p /srv/mail/$i/Maildir/cur; touch /srv/mail/$i/Maildir/cur/1; done")
     mail_host.check_output("rm -f /run/sink/*")
-    return f"uid=leo,{MEMBERS}"
+    return dn
 
 
 class TestLeaving:
@@ -615,3 +640,6 @@ class TestLeaving:
         purge()
         assert not mail_host.file("/srv/mail/leo").exists
         assert not mail_host.file("/var/lib/perron-members/removals.json").exists
+        # the login is free again
+        member(LEO)
+        assert whoami(mail_host, leo, PASSWORD).rc == 0
