@@ -6,7 +6,7 @@ import json
 
 import pytest
 from browser import Browser, browser
-from conftest import Clients, Member, becomes, playbook, until
+from conftest import Clients, Member, becomes, lab, playbook, until
 from testinfra.host import Host
 
 FIELDS = ("input[name=user]", "input[name=password]")
@@ -135,5 +135,14 @@ def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member],
     assert account(host, maud)
     becomes(maud, "absent")  # within the grace all is kept, and shut
     until("the account is shut", lambda: not account(host, maud)["enabled"])
-    playbook("member", "-e", json.dumps({"member": {"login": maud.login, "state": "absent"}}), "-e", "member_grace=skip")
+    goes = ("-e", json.dumps({"member": {"login": maud.login, "state": "absent"}}), "-e", "member_grace=skip")
+    host.check_output("nextcloud-occ maintenance:mode --on")
+    try:
+        refused = lab("run", "playbooks/member.yml", *goes)
+        assert refused.returncode != 0 and "still to be removed from it" in " ".join(refused.stdout.split()), refused.stdout[
+            -2000:
+        ]
+    finally:
+        host.check_output("nextcloud-occ maintenance:mode --off")
+    playbook("member", *goes)
     assert account(host, maud) == {} and host.run("ls /var/lib/nextcloud/data/%s", maud.login).rc != 0
