@@ -120,7 +120,7 @@ class TestOpenIDConnect:
             "locale": "fr",
             "plan": "basic",
             "groups": ["plan-basic", "board"],
-            "quota": 5 * 2**30,
+            "quota": 104857600,
             "second_factor": False,
         }
         assert app.userinfo(tokens["access_token"]).json == wanted

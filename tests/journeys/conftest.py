@@ -228,6 +228,7 @@ CAST = {
     "kim": ("Maes", "nl", "", "present"),
     "lou": ("Maes", "fr", "", "present"),
     "maud": ("Willems", "de", "", "present"),
+    "nora": ("Claes", "nl", "", "present"),  # who leaves
 }
 
 

@@ -129,13 +129,13 @@ def test_calendars_and_contacts_are_found_from_an_address(clients: Clients, memb
 
 
 def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member], server: str, cloud: str, portal: str) -> None:
-    maud = members["maud"]
+    nora = members["nora"]
     with browser(server) as person:
-        sign_in(person, maud, cloud, portal)
-    assert account(host, maud)
-    becomes(maud, "absent")  # within the grace all is kept, and shut
-    until("the account is shut", lambda: not account(host, maud)["enabled"])
-    goes = ("-e", json.dumps({"member": {"login": maud.login, "state": "absent"}}), "-e", "member_grace=skip")
+        sign_in(person, nora, cloud, portal)
+    assert account(host, nora)
+    becomes(nora, "absent")  # within the grace all is kept, and shut
+    until("the account is shut", lambda: not account(host, nora)["enabled"])
+    goes = ("-e", json.dumps({"member": {"login": nora.login, "state": "absent"}}), "-e", "member_grace=skip")
     host.check_output("nextcloud-occ maintenance:mode --on")
     try:
         refused = lab("run", "playbooks/member.yml", *goes)
@@ -145,4 +145,4 @@ def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member],
     finally:
         host.check_output("nextcloud-occ maintenance:mode --off")
     playbook("member", *goes)
-    assert account(host, maud) == {} and host.run("ls /var/lib/nextcloud/data/%s", maud.login).rc != 0
+    assert account(host, nora) == {} and host.run("ls /var/lib/nextcloud/data/%s", nora.login).rc != 0

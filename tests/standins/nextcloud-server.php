@@ -303,6 +303,7 @@ function answer(string $name, array $config): void
     session_name($config['instanceid']);
     session_set_cookie_params(['secure' => true, 'httponly' => true, 'samesite' => 'Lax', 'path' => '/']);
     session_start();
+    header("Content-Security-Policy: default-src 'none';base-uri 'none';frame-ancestors 'self'");
     $_SESSION['seen'] = time();
     if ($name === 'remote' || $name === 'ocs') {
         $member = $_SERVER['PHP_AUTH_USER'] ?? '';
