@@ -476,10 +476,10 @@ def accounts(host, directory, occ):
     def has(login):
         off = host.check_output(
             sql,
-            f"SELECT 1 FROM oc_preferences WHERE userid = '{login}' AND configkey = 'enabled' AND configvalue = 'false'",  # noqa: S608
+            f"SELECT 1 FROM oc_preferences WHERE userid = '{login}' AND configkey = 'enabled' AND configvalue = 'false'",  # noqa: S608 # the logins are this test's own
         )
-        quota = host.check_output(sql, f"SELECT configvalue FROM oc_preferences WHERE userid = '{login}' AND configkey = 'quota'")  # noqa: S608
-        groups = host.check_output(sql, f"SELECT gid FROM oc_group_user WHERE uid = '{login}' ORDER BY gid").split()  # noqa: S608
+        quota = host.check_output(sql, f"SELECT configvalue FROM oc_preferences WHERE userid = '{login}' AND configkey = 'quota'")  # noqa: S608 # the logins are this test's own
+        groups = host.check_output(sql, f"SELECT gid FROM oc_group_user WHERE uid = '{login}' ORDER BY gid").split()  # noqa: S608 # the logins are this test's own
         return {"enabled": not off, "quota": quota, "groups": groups}
 
     yield has

@@ -56,7 +56,7 @@ def test_versions_are_the_pins() -> None:
 def test_what_is_there_is_left_and_a_stand_in_gives_way_to_the_artefact() -> None:
     code = nextcloud.nextcloud_code(PATHS, "nextcloud-server-34", ["deck"], "/srv")
     lines = ["/srv/code/34.0.4 ", "/srv/code/current 34.0.4", "/srv/apps/deck/1.18.5 ", "/srv/apps/deck/1.18.5/.stand-in "]
-    names = lambda those: [place["artefact"] for place in those]  # noqa: E731
+    names = lambda those: [place["artefact"] for place in those]  # noqa: E731 # a word for what the lines below say four times
     assert names(nextcloud.not_unpacked(code, lines, ["nextcloud-app-deck"])) == []
     assert names(nextcloud.not_unpacked(code, lines, [])) == ["nextcloud-app-deck"]
     assert names(nextcloud.not_unpacked(code, [], [])) == list(PATHS)
