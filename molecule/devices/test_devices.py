@@ -168,29 +168,44 @@ def test_names_and_numbers_have_bounds(host):
 # --- setting one up ---------------------------------------------------------------------------------------------------
 
 
-def test_the_profile_is_signed_and_has_the_members_own_values(host):
+def profile(host, url):
+    """What Apple's device finds in it; signed by whom it trusts, and not without."""
+    host.check_output("curl -sSf -o /run/profile %s", url)
+    verified = host.run(f"openssl cms -verify -inform DER -in /run/profile -CAfile {CA} -purpose any -out /run/profile.plist")
+    assert verified.rc == 0, verified.stderr
+    assert host.run("openssl cms -verify -inform DER -in /run/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
+    return plistlib.loads(host.file("/run/profile.plist").content)
+
+
+def test_the_profiles_are_signed_and_have_the_members_own_values(host):
     ann = Visitor(host, "ann").ask("/")
     assert "<svg" in ann.text
     link = re.search(rf"{URL}/p/[\w.-]+", ann.text)[0]
     stranger = Visitor(host, "bob")
     assert "mail.mobileconfig" in stranger.ask(link).text, "the phone is not signed in"
-    host.check_output("curl -sSf -o /run/profile %s/mail.mobileconfig", link)
-    verified = host.run(f"openssl cms -verify -inform DER -in /run/profile -CAfile {CA} -purpose any -out /run/profile.plist")
-    assert verified.rc == 0, verified.stderr
-    assert host.run("openssl cms -verify -inform DER -in /run/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
-    profile = plistlib.loads(host.file("/run/profile.plist").content)
-    (account,) = profile["PayloadContent"]
+    (account,) = profile(host, f"{link}/mail.mobileconfig")["PayloadContent"]
     assert account["EmailAddress"] == account["IncomingMailServerUsername"] == "ann@coop.test"
     assert (account["IncomingMailServerHostName"], account["IncomingMailServerPortNumber"]) == ("mail.coop.test", 993)
     assert (account["OutgoingMailServerPortNumber"], account["OutgoingMailServerUseSSL"]) == (465, True)
     assert not any("Password" in key and "Same" not in key and "Auth" not in key for key in account)
     assert account["EmailAccountName"] == "ann Test"
+    calendar, contacts = profile(host, f"{link}/calendar.mobileconfig")["PayloadContent"]
+    assert (calendar["PayloadType"], contacts["PayloadType"]) == ("com.apple.caldav.account", "com.apple.carddav.account")
+    for kind, values in (("CalDAV", calendar), ("CardDAV", contacts)):
+        assert [values[f"{kind}{key}"] for key in ("HostName", "Port", "UseSSL", "Username")] == [
+            "cloud.coop.test",
+            443,
+            True,
+            "ann",
+        ]
+        assert not any("Password" in key for key in values)
 
 
 def test_a_link_that_was_altered_opens_nothing(host):
     link = re.search(rf"{URL}/p/[\w.-]+", Visitor(host, "ann").ask("/").text)[0]
     assert Visitor(host).ask(link[:-3] + "abc").status == 404
-    assert Visitor(host).ask(link[:-3] + "abc/mail.mobileconfig").status == 404
+    for name in ("mail", "calendar"):
+        assert Visitor(host).ask(f"{link[:-3]}abc/{name}.mobileconfig").status == 404
 
 
 # --- what it is -------------------------------------------------------------------------------------------------------

@@ -95,6 +95,16 @@ def test_each_guide_says_the_servers_and_loads_nothing_from_elsewhere(ask, page)
             assert ask(f"https://coop.test{link}").status == 200, link
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_guide_to_calendars_says_where_they_are(ask, language):
+    assert f"/{language}/calendar.html" in Page(ask(f"https://coop.test/{language}/").body).links
+    answer = ask(f"https://coop.test/{language}/calendar.html")
+    found = Page(answer.body)
+    assert answer.status == 200 and "DAVx" in found.text and "devices.coop.test" in found.text
+    assert "cloud.coop.test" in found.text and "https://cloud.coop.test/" in found.links
+    assert found.loads == ["/style.css"] and not re.search(r"\{\w+\}", answer.body)
+
+
 def test_what_is_not_there_is_not(ask):
     assert ask("https://coop.test/lb/").status == 404
     assert ask("https://coop.test/fr/none.html").status == 404

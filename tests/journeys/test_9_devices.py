@@ -63,22 +63,43 @@ def test_the_device_opens_mail_and_their_own_password_does_not(clients: Clients,
     assert clients.submit(lou, lou.mail, token()).code == AUTH
 
 
-def test_apples_profile_drives_a_login(world: Host, clients: Clients, page: Browser, phone: Member, devices: str) -> None:
-    """It is signed by a certificate that world trusts, and its values open the mailbox."""
+def accounts(world: Host, url: str) -> list[dict[str, str]]:
+    """What Apple's device finds in the profile, which is signed by a certificate that world trusts."""
+    world.check_output(f"curl -sSf -o /run/profile {url}")
+    verify = "openssl cms -verify -inform DER -in /run/profile -purpose any"
+    world.check_output(f"{verify} -CAfile /etc/ssl/certs/ca-certificates.crt -out /run/profile.plist")
+    assert world.run(f"{verify} -no-CAfile -no-CApath -no-CAstore").rc != 0
+    found: list[dict[str, str]] = plistlib.loads(world.file("/run/profile.plist").content)["PayloadContent"]
+    return found
+
+
+def test_apples_profiles_drive_a_login(world: Host, clients: Clients, page: Browser, phone: Member, devices: str) -> None:
+    """Mail's values open the mailbox; those of calendars lead to who asks for a password and names no other way in."""
     page.open(devices)
     page.keep("devices")
     assert not page.obstacles()
     link = re.search(rf"{devices}p/[\w.-]+", page.driver.page_source)
     assert link
-    world.check_output(f"curl -sSf -o /run/profile {link[0]}/mail.mobileconfig")
-    verify = "openssl cms -verify -inform DER -in /run/profile -purpose any"
-    world.check_output(f"{verify} -CAfile /etc/ssl/certs/ca-certificates.crt -out /run/profile.plist")
-    assert world.run(f"{verify} -no-CAfile -no-CApath -no-CAstore").rc != 0
-    (account,) = plistlib.loads(world.file("/run/profile.plist").content)["PayloadContent"]
+    (account,) = accounts(world, f"{link[0]}/mail.mobileconfig")
     incoming = {key.removeprefix("IncomingMailServer"): value for key, value in account.items()}
     assert incoming["UseSSL"] and incoming["Username"] == phone.mail
     url = f"imaps://{incoming['HostName']}:{incoming['PortNumber']}/"
     assert clients.run("curl", "-sS", "--user", f"{incoming['Username']}:{phone.password}", url).code == 0
+    for kind, values in zip(("CalDAV", "CardDAV"), accounts(world, f"{link[0]}/calendar.mobileconfig"), strict=True):
+        assert values[f"{kind}Username"] == phone.login
+        found = clients.run(
+            "curl",
+            "-sL",
+            "--write-out",
+            "%{http_code}",
+            "-X",
+            "PROPFIND",
+            f"https://{values[f'{kind}HostName']}/.well-known/{kind.lower()}",
+        )
+        assert found.text.endswith("401"), found.text
+    page.open(link[0])
+    page.keep("devices-phone")
+    assert not page.obstacles()
 
 
 def test_a_revoked_device_is_out_at_once(clients: Clients, world: Host, page: Browser, phone: Member, devices: str) -> None:

@@ -253,10 +253,22 @@ def by_link(token: str) -> Any:
 
 
 @app.get("/p/<token>/mail.mobileconfig")
-def profile(token: str) -> Any:
+def mail(token: str) -> Any:
     g.member, name = from_link(token)
-    headers = {"Content-Disposition": "attachment; filename=mail.mobileconfig", "Cache-Control": "no-store"}
-    return Response(signed(mobileconfig(g.member["mail"], name)), 200, headers, content_type="application/x-apple-aspen-config")
+    return download("mail.mobileconfig", mail_profile(g.member["mail"], name))
+
+
+@app.get("/p/<token>/calendar.mobileconfig")
+def calendar(token: str) -> Any:
+    g.member, _ = from_link(token)
+    if not CONFIG["cloud_host"]:
+        abort(404)
+    return download("calendar.mobileconfig", calendar_profile(g.member["uid"], g.member["mail"]))
+
+
+def download(name: str, profile: bytes) -> Response:
+    headers = {"Content-Disposition": f"attachment; filename={name}", "Cache-Control": "no-store"}
+    return Response(signed(profile), 200, headers, content_type="application/x-apple-aspen-config")
 
 
 def from_link(token: str) -> tuple[dict[str, str], str]:
@@ -310,11 +322,9 @@ def refused(error: Any) -> Any:
 # --- Apple's profile --------------------------------------------------------------------------------------------------
 
 
-def mobileconfig(address: str, name: str) -> bytes:
+def mail_profile(address: str, name: str) -> bytes:
     """The member's account without its password, which the device asks for."""
     host = CONFIG["mail_host"]
-    reverse = ".".join(reversed(host.split(".")))
-    identifier = uuid.uuid5(uuid.NAMESPACE_DNS, f"{address}.{host}")
     server = {
         f"{way}MailServer{key}": value
         for way, port in (("Incoming", 993), ("Outgoing", 465))
@@ -325,9 +335,25 @@ def mobileconfig(address: str, name: str) -> bytes:
     account = server | {
         "EmailAccountType": "EmailTypeIMAP", "EmailAccountName": name, "EmailAccountDescription": CONFIG["name"],
         "EmailAddress": address, "OutgoingPasswordSameAsIncomingPassword": True,
-        "PayloadType": "com.apple.mail.managed", "PayloadVersion": 1, "PayloadDisplayName": address,
-        "PayloadIdentifier": f"{reverse}.{identifier}.mail", "PayloadUUID": str(uuid.uuid5(identifier, "mail")).upper(),
     }  # fmt: skip
+    return mobileconfig(host, address, {"mail": ("com.apple.mail.managed", account)})
+
+
+def calendar_profile(login: str, address: str) -> bytes:
+    """Likewise calendars and contacts; the device finds what is the member's from the host's /.well-known."""
+    host = CONFIG["cloud_host"]
+    values = {"AccountDescription": CONFIG["name"], "HostName": host, "Port": 443, "UseSSL": True, "Username": login}
+    accounts = {
+        kind: (f"com.apple.{kind.lower()}.account", {f"{kind}{key}": value for key, value in values.items()})
+        for kind in ("CalDAV", "CardDAV")
+    }
+    return mobileconfig(host, address, accounts)
+
+
+def mobileconfig(host: str, address: str, accounts: dict[str, tuple[str, dict[str, Any]]]) -> bytes:
+    """Apple's profile: by each account's name its payload's type and values."""
+    reverse = ".".join(reversed(host.split(".")))
+    identifier = uuid.uuid5(uuid.NAMESPACE_DNS, f"{address}.{host}")
     return plistlib.dumps(
         {
             "PayloadType": "Configuration",
@@ -338,7 +364,17 @@ def mobileconfig(address: str, name: str) -> bytes:
             "PayloadIdentifier": f"{reverse}.{identifier}",
             "PayloadUUID": str(identifier).upper(),
             "PayloadRemovalDisallowed": False,
-            "PayloadContent": [account],
+            "PayloadContent": [
+                values
+                | {
+                    "PayloadType": kind,
+                    "PayloadVersion": 1,
+                    "PayloadDisplayName": address,
+                    "PayloadIdentifier": f"{reverse}.{identifier}.{name}",
+                    "PayloadUUID": str(uuid.uuid5(identifier, name)).upper(),
+                }
+                for name, (kind, values) in accounts.items()
+            ],
         }
     )
 
