@@ -56,7 +56,7 @@ def test_what_else_a_member_meets_there_is_for_everybody(server: str, portal: st
             assert page.hosts_asked() <= {portal.split("/")[2]}
 
 
-@pytest.mark.parametrize("path", ["fr/", "nl/", "de/iphone.html", "en/thunderbird.html"])
+@pytest.mark.parametrize("path", ["fr/", "nl/", "de/iphone.html", "en/thunderbird.html", "nl/calendar.html"])
 def test_the_public_pages_are_for_everybody(server: str, domain: str, path: str) -> None:
     with browser(server, path[:2]) as page:
         page.open(f"https://{domain}/{path}")
