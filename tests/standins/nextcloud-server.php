@@ -370,7 +370,8 @@ function wopi(string $file): void
     if ($allowed && !in_array(inet_pton(client()), array_map('inet_pton', $allowed), true)) {
         write_log(1, 'richdocuments', 'WOPI request denied from ' . client() . ' as it does not match the configured ranges: '
             . implode(', ', $allowed));
-    } elseif (($own['enabled'] ?? 'no') !== 'no' && hash_equals($own['standin_token'] ?? '', $_GET['access_token'] ?? '-')) {
+    } elseif (($own['enabled'] ?? 'no') !== 'no' && ($own['standin_token'] ?? '') !== ''
+        && hash_equals($own['standin_token'], (string)($_GET['access_token'] ?? ''))) {
         echo json_encode(['BaseFileName' => "$file.odt", 'Size' => 0, 'OwnerId' => 'nobody', 'UserId' => 'nobody']);
         return;
     }

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
-from conftest import ROOT
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from conftest import ROOT, Coop
 
 spec = importlib.util.spec_from_file_location("office_filters", ROOT / "roles/office/filter_plugins/office.py")
 assert spec and spec.loader
 office = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(office)
+
+
+def trusted(value: Any) -> Any:
+    """As Ansible has what it read from a file of ours."""
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def written(**settings: object) -> ET.Element:
@@ -53,3 +65,22 @@ def test_the_cloud_is_the_only_host_of_documents_whoever_comes_first() -> None:
 def test_addresses_that_may_post_are_those_and_no_longer_ones(address: str, may: bool) -> None:
     patterns = [host.text or "" for host in written().findall("net/post_allow/host")]
     assert any(re.fullmatch(pattern, address) for pattern in patterns) == may
+
+
+@pytest.mark.parametrize(
+    ("hosts", "allowed", "url"),
+    [
+        (["a", "b"], "10.1.0.1,10.1.0.2,fd00:1::1,fd00:1::2", "https://office.coop.test"),
+        (["b"], "10.1.0.2,fd00:1::2", "https://office.coop.test"),
+        # an empty list would be everybody's
+        ([], "0.0.0.0", ""),  # noqa: S104 # an address that nobody has
+    ],
+)
+def test_the_cloud_gives_documents_to_the_hosts_of_the_office(coop: Coop, hosts: list[str], allowed: str, url: str) -> None:
+    wired = yaml.safe_load((ROOT / "group_vars/nextcloud.yml").read_text())
+    given = {name: wired[name] for name in ("nextcloud_url", "__nextcloud_office", "nextcloud_app_settings")}
+    inventory = {"coop_domain": "coop.test", "groups": {"office": hosts}, "hostvars": coop.hostvars}
+    templar = Templar(loader=DataLoader(), variables=trusted(given) | inventory)
+    said = json.loads(templar.template(trust_as_template("{{ nextcloud_app_settings.richdocuments | to_json }}")))
+    assert (said["wopi_allowlist"], said["wopi_url"], said["public_wopi_url"]) == (allowed, url, url)
+    assert said["wopi_callback_url"] == "https://cloud.coop.test"
