@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 
@@ -35,6 +36,8 @@ def office_xml(settings: Mapping[str, Any], cloud: str, addresses: Iterable[str]
     # mode "first" would take whoever comes first for the cloud, whichever host is named
     groups = SubElement(wopi, "alias_groups", mode="groups")
     SubElement(SubElement(groups, "group"), "host", allow="true").text = cloud
+    # what a document may have fetched, beside what is named above and below
+    SubElement(SubElement(_at(root, "net"), "lok_allow"), "host").text = re.escape(urlsplit(cloud).hostname or "")
     post = SubElement(_at(root, "net"), "post_allow", allow="true")
     for address in ("127.0.0.1", *addresses):
         # IPv4 as a socket of both families has it, too; addresses are regular expressions there
