@@ -21,7 +21,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
 from manifests import SUFFIX, Groups, Hostvars, nearest, plain, read
-from upstream import pin_flaws
+from upstream import pin_flaws, repository_flaws
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTATION_NETWORKS = [
@@ -296,6 +296,9 @@ def _upstream(inventory: Inventory, host: str) -> None:
     place = inventory.place(host, "upstream_pins")
     for flaw in pin_flaws(inventory.value(host, "upstream_pins") or []):
         inventory.find(f"{place}upstream_pins: {flaw}", host)
+    place = inventory.place(host, "upstream_repositories")
+    for flaw in repository_flaws(inventory.value(host, "upstream_repositories") or []):
+        inventory.find(f"{place}upstream_repositories: {flaw}", host)
     domain = str(inventory.value(host, "coop_domain"))
     if inventory.value(host, "upstream_standins") and not domain.endswith(".test"):
         inventory.find(

@@ -1,6 +1,7 @@
 """Pins of upstream software (group_vars/all/upstream.yml), and where each artefact is.
 
 "{{ upstream_pins | pin_flaws }}"                      what does not hold, each with its mend; empty when all does
+"{{ upstream_repositories | repository_flaws }}"       likewise
 "{{ upstream_pins | artefacts(directory) }}"           [{…pin, file: x.tar.gz, path: directory/name/version/x.tar.gz}]
 "{{ upstream_pins | artefacts(directory, mirror) }}"   the same, the URL being the mirror's; empty where there is no mirror
 "{{ stats.results | not_as_pinned }}"                  artefacts of a loop of `stat` with another sha256, or none
@@ -25,23 +26,47 @@ PIN: dict[str, tuple[str, str]] = {
     "licence": (r"\S.*", "name it as SPDX does, such as AGPL-3.0-or-later"),
 }
 
+# The first package is the one whose version it is
+REPOSITORY: dict[str, tuple[str, str]] = {
+    "name": PIN["name"],
+    "version": PIN["version"],
+    "url": (r"https://[^\s?#]+[^/\s?#]", "write https://host/path, without a final slash"),
+    "packages": (r"[a-z0-9][a-z0-9+.-]+(?: [a-z0-9][a-z0-9+.-]+)*", "list names of packages, the one whose version it is first"),
+    "key": (
+        r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n.*\n-----END PGP PUBLIC KEY BLOCK-----\n?",
+        "give the maker's key, armoured; nothing else verifies the packages",
+    ),
+    "licence": PIN["licence"],
+}
+
 
 def pin_flaws(pins: Sequence[Mapping[str, Any]]) -> list[str]:
+    flaws = _flaws(pins, PIN, "pin")
+    for pin in pins:
+        # so that the one never moves without the other
+        if isinstance(pin, Mapping) and str(pin.get("version")) not in str(pin.get("url")):
+            flaws.append(f"{pin.get('name')}.url: has no '{pin.get('version')}' in it; take the URL of that version")
+    return flaws
+
+
+def repository_flaws(repositories: Sequence[Mapping[str, Any]]) -> list[str]:
+    return _flaws(repositories, REPOSITORY, "repository")
+
+
+def _flaws(entries: Sequence[Mapping[str, Any]], keys: Mapping[str, tuple[str, str]], kind: str) -> list[str]:
     flaws = []
-    for index, pin in enumerate(pins):
-        if not isinstance(pin, Mapping):
-            flaws.append(f"the entry {index + 1}: is no pin; give it {', '.join(PIN)}")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            flaws.append(f"the entry {index + 1}: is no {kind}; give it {', '.join(keys)}")
             continue
-        named = {"name": f"the entry {index + 1}", "version": "VERSION"} | {k: v for k, v in pin.items() if v}
-        for key, (pattern, mend) in PIN.items():
-            value = pin.get(key)
-            if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        named = {"name": f"the entry {index + 1}", "version": "VERSION"} | {k: v for k, v in entry.items() if v}
+        for key, (pattern, mend) in keys.items():
+            value = entry.get(key)
+            text = " ".join(map(str, value)) if isinstance(value, list) else value
+            if not isinstance(text, str) or not re.fullmatch(pattern, text, re.DOTALL):
                 said = f"'{value}' will not do" if value else "is missing"
                 flaws.append(f"{named['name']}.{key}: {said}; {mend.format(**named)}")
-        # so that the one never moves without the other
-        if str(pin.get("version")) not in str(pin.get("url")):
-            flaws.append(f"{named['name']}.url: has no '{pin.get('version')}' in it; take the URL of that version")
-    names = Counter(pin.get("name") for pin in pins if isinstance(pin, Mapping))
+    names = Counter(entry.get("name") for entry in entries if isinstance(entry, Mapping))
     return flaws + [f"{name}: is there {count} times; keep one" for name, count in names.items() if name and count > 1]
 
 
@@ -102,6 +127,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "pin_flaws": pin_flaws,
+            "repository_flaws": repository_flaws,
             "artefacts": artefacts,
             "not_as_pinned": not_as_pinned,
             "not_had": not_had,

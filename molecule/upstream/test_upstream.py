@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 SUMS = "find /srv/mirror -type f -exec sha256sum {} + | sort -k 2"
+MIRROR = "https://mirror.coop.test"
 # as somebody who may connect
 AS = "setpriv --reuid nobody --clear-groups "
 CURL = AS + "curl -sS --max-time 10 -o /dev/null -w '%{http_code} %{size_download}' "
@@ -44,7 +45,8 @@ def plain(run):
 @pytest.fixture
 def fill(play):
     def run(*pins, **variables):
-        return play("playbooks/mirror.yml", groups=["coop", "mirror"], variables={"upstream_pins": pins} | variables)
+        given = {"upstream_pins": pins, "upstream_repositories": []}
+        return play("playbooks/mirror.yml", groups=["coop", "mirror"], variables=given | variables)
 
     return run
 
@@ -53,7 +55,7 @@ def fill(play):
 def fetch(play):
     def run(*pins, **variables):
         names = [pin["name"] for pin in pins]
-        given = {"upstream_mirror_url": "https://mirror.coop.test", "upstream_pins": pins, "upstream_artefacts": names}
+        given = {"upstream_mirror_url": MIRROR, "upstream_pins": pins, "upstream_artefacts": names, "upstream_repositories": []}
         return play("molecule/upstream/fetch.yml", groups=["coop", "mirror"], variables=given | variables)
 
     return run
@@ -180,3 +182,131 @@ def test_where_there_are_stand_ins_the_mirror_asks_no_maker_and_says_so(host, fi
     run = fill(FORMS, upstream_standins=os.devnull)
     assert run.returncode == 0 and "no artefact, so a stand-in: forms" in plain(run), plain(run)
     assert asked(host, "/forms-1.0.0.tar.gz") == before and not host.file("/srv/mirror/forms").exists
+
+
+# --- what a maker signs -------------------------------------------------------------------------------------------------
+
+SOURCE = "/etc/apt/sources.list.d/upstream-office.sources"
+MIRRORED = "/srv/mirror/office/1.0.1-1"
+
+
+@pytest.fixture
+def repository(host):
+    def of(version="1.0.1-1", signed_by=None, **changes):
+        key = host.file(f"/srv/maker/deb-{signed_by or version}/key.asc").content_string
+        packages = ["coolwsd", "code-brand", "collaboraoffice-dict-fr"]
+        url = f"https://maker.test/deb-{version}"
+        return {
+            "name": "office",
+            "version": version,
+            "url": url,
+            "packages": packages,
+            "key": key,
+            "licence": "MPL-2.0",
+        } | changes
+
+    return of
+
+
+@pytest.fixture
+def install(play):
+    def run(repository, **variables):
+        given = {"upstream_mirror_url": MIRROR, "upstream_pins": [], "upstream_repositories": [repository]}
+        return play("molecule/upstream/packages.yml", groups=["coop", "mirror"], variables=given | variables)
+
+    return run
+
+
+def test_a_repository_is_mirrored_as_its_maker_signed_it(host, fill, repository, sums):
+    before = sums()
+    run = fill(upstream_repositories=[repository()])
+    assert run.returncode == 0, plain(run)
+    new = {path.removeprefix("office/1.0.1-1/"): seen for path, seen in sums().items() if path not in before}
+    theirs = host.check_output("cd /srv/maker/deb-1.0.1-1 && sha256sum *").splitlines()
+    assert new.items() <= {(name, seen) for seen, name in map(str.split, theirs)}
+    # what is asked for, what that needs, and nothing else
+    assert {"InRelease", "Packages", "coolwsd_1.0.1-1_all.deb", "collaboraoffice_1.0-2_all.deb"} <= set(new)
+    assert "collaboraoffice-dict-fr_1.0-2_all.deb" in new and "collaboraoffice-dict-it_1.0-2_all.deb" not in new
+    assert host.check_output("find /srv/mirror ! -user root -o -perm /022") == ""
+    assert not host.file("/var/cache/upstream/unverified").exists
+    asked = host.check_output("grep -c 'maker.test \"GET /deb-' /var/log/nginx/access.log")
+    again = fill(upstream_repositories=[repository()])
+    assert again.returncode == 0 and "changed=0" in again.stdout, plain(again)
+    assert host.check_output("grep -c 'maker.test \"GET /deb-' /var/log/nginx/access.log") == asked
+
+
+def test_what_another_has_signed_is_not_mirrored_and_holds_up_no_other(host, fill, repository, sums):
+    host.check_output("rm -rf /srv/mirror/forms")
+    run = fill(FORMS, upstream_repositories=[repository("1.0.2-1", signed_by="1.0.1-1")])
+    assert run.returncode != 0
+    for part in (
+        "the mirror keeps what it had",
+        "office 1.0.2-1: cannot be had from https://maker.test/deb-1.0.2-1",
+        "not signed",
+    ):
+        assert part in plain(run)
+    assert not [path for path in sums() if path.startswith("office/1.0.2-1")] and FORMS["sha256"] in sums().values()
+
+
+def test_a_package_that_the_maker_did_not_sign_is_not_mirrored(host, fill, repository, sums):
+    deb = "/srv/maker/deb-1.0.2-1/code-brand_1.0.2-1_all.deb"
+    host.check_output(f"cp {deb} /root/kept.deb && printf x >>{deb}")
+    run = fill(upstream_repositories=[repository("1.0.2-1")])
+    host.check_output(f"cp /root/kept.deb {deb}")
+    assert run.returncode != 0 and "code-brand_1.0.2-1_all.deb File has unexpected size" in plain(run), plain(run)
+    assert not [path for path in sums() if path.startswith("office/1.0.2-1")]
+    run = fill(upstream_repositories=[repository("3.0-1", url="https://maker.test/deb-1.0.2-1", signed_by="1.0.2-1")])
+    assert run.returncode != 0 and "Version '3.0-1' for 'coolwsd' was not found" in plain(run), plain(run)
+
+
+def test_a_host_installs_what_the_maker_signed_and_nothing_else(host, install, repository):
+    run = install(repository())
+    assert run.returncode == 0 and "coolwsd=1.0.1-1" in plain(run) and "its maker's packages" in plain(run), plain(run)
+    assert host.package("code-brand").version == "1.0.1-1"
+    assert "https://mirror.coop.test/office/1.0.1-1" in host.file(SOURCE).content_string
+    assert "changed=0" in install(repository()).stdout
+    # a mirror that changed a package
+    host.check_output(f"apt-get -q purge -y code-brand && apt-get clean && cp -a {MIRRORED} /root/kept")
+    host.check_output(f"printf x >>{MIRRORED}/code-brand_1.0.1-1_all.deb")
+    run = install(repository())
+    assert run.returncode != 0 and not host.package("code-brand").is_installed, plain(run)
+    # and one that changed its lists, too
+    host.check_output(f"sed -i 's/^Size: .*/Size: 1/' {MIRRORED}/Packages && rm -rf /var/lib/apt/lists/mirror*")
+    run = install(repository())
+    assert run.returncode != 0 and "run playbooks/mirror.yml" in plain(run), plain(run)
+    host.check_output(f"rm -r {MIRRORED} && mv /root/kept {MIRRORED}")
+    # what somebody else signed
+    run = install(repository(signed_by="1.0.2-1"))
+    assert run.returncode != 0 and "not signed" in plain(run), plain(run)
+    run = install(repository())
+    assert run.returncode == 0 and host.package("code-brand").is_installed, plain(run)
+
+
+def test_without_the_repository_production_refuses_and_tests_say_that_they_use_a_stand_in(host, install, repository, tmp_path):
+    run = install(repository("1.0.2-1"))
+    assert run.returncode != 0 and "run playbooks/mirror.yml" in plain(run) and "404" in plain(run), plain(run)
+    run = install(repository(), upstream_mirror_url="")
+    assert run.returncode != 0 and "there is no mirror (the group 'mirror' has no host)" in plain(run), plain(run)
+    (tmp_path / "office.py").write_bytes((ROOT / "tests/standins/collabora.py").read_bytes())
+    (tmp_path / "office.py").chmod(0o755)
+    standins = {"upstream_standins": str(tmp_path), "upstream_mirror_url": ""}
+    for changed in (True, False):
+        run = install(repository(), **standins)
+        assert run.returncode == 0 and "office 1.0.1-1: STAND-INS" in plain(run), plain(run)
+        assert ("changed=0" not in run.stdout) == changed, plain(run)
+    run = install(repository(), **standins | {"upstream_standins": os.devnull})
+    assert run.returncode != 0 and "office: neither the repository in upstream_given" in plain(run), plain(run)
+
+
+def test_what_the_controller_has_of_a_repository_is_verified_likewise(host, fill, repository, sums, tmp_path):
+    given = tmp_path / "office-1.0.2-1"
+    given.mkdir()
+    for line in host.check_output("ls /srv/maker/deb-1.0.2-1").splitlines():
+        (given / line).write_bytes(host.file(f"/srv/maker/deb-1.0.2-1/{line}").content)
+    (given / "code-brand_1.0.2-1_all.deb").write_text("damaged")
+    nowhere = repository("1.0.2-1", url="https://maker.test/nothing")
+    run = fill(upstream_repositories=[nowhere], upstream_given=str(tmp_path))
+    assert run.returncode != 0 and not [path for path in sums() if path.startswith("office/1.0.2-1")], plain(run)
+    (given / "code-brand_1.0.2-1_all.deb").write_bytes(host.file("/srv/maker/deb-1.0.2-1/code-brand_1.0.2-1_all.deb").content)
+    run = fill(upstream_repositories=[nowhere], upstream_given=str(tmp_path))
+    assert run.returncode == 0 and "office/1.0.2-1/code-brand_1.0.2-1_all.deb" in sums(), plain(run)

@@ -330,7 +330,9 @@ function answer(string $name, array $config): void
     if ($here && (!enabled($here) || !query('SELECT 1 FROM oc_user_oidc_sessions WHERE sid = ?', [$_SESSION['sid']]))) {
         $here = $_SESSION['member'] = null;
     }
-    if ($path === '/' && $here) {
+    if (preg_match('#^/apps/richdocuments/wopi/files/(\d+)#', $path, $file)) {
+        wopi($file[1]);
+    } elseif ($path === '/' && $here) {
         echo '<!doctype html><title>Nextcloud</title><header id="header"><a href="/logout" id="logout">Log out</a></header><main>',
             htmlspecialchars($here), '</main>';
     } elseif ($path === '/logout' && $here) {
@@ -357,6 +359,24 @@ function answer(string $name, array $config): void
         http_response_code(404);
         echo '<!doctype html><title>Nextcloud</title><h2>Page not found</h2>';
     }
+}
+
+/** What richdocuments says of a document to whoever is an office: of the address first, then of the token. */
+function wopi(string $file): void
+{
+    header('Content-Type: application/json');
+    $own = app_values()['richdocuments'] ?? [];
+    $allowed = array_filter(preg_split('/[\s,;|]+/', $own['wopi_allowlist'] ?? ''));
+    if ($allowed && !in_array(inet_pton(client()), array_map('inet_pton', $allowed), true)) {
+        write_log(1, 'richdocuments', 'WOPI request denied from ' . client() . ' as it does not match the configured ranges: '
+            . implode(', ', $allowed));
+    } elseif (($own['enabled'] ?? 'no') !== 'no' && ($own['standin_token'] ?? '') !== ''
+        && hash_equals($own['standin_token'], (string)($_GET['access_token'] ?? ''))) {
+        echo json_encode(['BaseFileName' => "$file.odt", 'Size' => 0, 'OwnerId' => 'nobody', 'UserId' => 'nobody']);
+        return;
+    }
+    http_response_code(403);
+    echo '[]';
 }
 
 // --- members ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import json
 import os
@@ -134,3 +135,29 @@ def test_a_file_laid_out_otherwise_is_not_written(file: Path, maker: str, tmp_pa
     before = file.read_text()
     run = pins(file, "set", "cloud-34", "34.0.5")
     assert run.returncode == 1 and "a line of its own" in run.stderr and file.read_text() == before
+
+
+def test_a_repository_is_asked_for_its_first_package_and_only_its_version_moves(tmp_path: Path, file: Path, maker: str) -> None:
+    repository = f"""upstream_repositories:
+  - name: office
+    version: 26.04.4.2-1 # of the first package
+    url: {maker}/deb
+    packages: [coolwsd, code-brand]
+    key: x
+"""
+    file.write_text(file.read_text() + repository)
+    (tmp_path / "web/deb").mkdir()
+    lists = "".join(
+        f"Package: {name}\nVersion: {version}\nDescription: a\n b\n\n"
+        for name, version in (("coolwsd", "26.04.9.1-1"), ("coolwsd", "26.04.10.1-1"), ("code-brand", "27-1"))
+    )
+    (tmp_path / "web/deb/Packages.bz2").write_bytes(bz2.compress(lists.encode()))
+    said = pins(file)
+    assert "26.04.10.1-1 is newer" in next(line for line in said.stdout.splitlines() if line.startswith("office")), said.stdout
+    before = file.read_text()
+    refused = pins(file, "set", "office", "27-1")
+    assert refused.returncode == 1 and "the repository has 26.04.9.1-1, 26.04.10.1-1" in refused.stderr, refused.stderr
+    assert file.read_text() == before
+    done = pins(file, "set", "office", "26.04.9.1-1")
+    assert done.returncode == 0 and done.stdout == "office: 26.04.4.2-1 -> 26.04.9.1-1\n", done.stdout + done.stderr
+    assert file.read_text() == before.replace("26.04.4.2-1", "26.04.9.1-1")

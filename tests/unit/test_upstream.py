@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from upstream import artefacts, not_as_pinned, not_had, pin_flaws, standins
+from upstream import artefacts, not_as_pinned, not_had, pin_flaws, repository_flaws, standins
 
 PIN = {
     "name": "cloud-34",
@@ -56,6 +56,37 @@ def test_a_pin_that_does_not_hold(change: dict[str, Any], said: str) -> None:
 def test_each_name_is_there_once_and_each_entry_is_a_pin() -> None:
     assert pin_flaws([PIN, PIN]) == ["cloud-34: is there 2 times; keep one"]
     assert pin_flaws(["cloud"]) == ["the entry 1: is no pin; give it name, version, url, sha256, licence"]  # type: ignore[list-item]
+
+
+KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQEN\n-----END PGP PUBLIC KEY BLOCK-----\n"
+REPOSITORY = {
+    "name": "office",
+    "version": "26.04.4.2-1",
+    "url": "https://maker.test/deb",
+    "packages": ["coolwsd", "code-brand"],
+    "key": KEY,
+    "licence": "MPL-2.0",
+}
+UNSIGNED: dict[str, tuple[dict[str, Any], str]] = {
+    "no key": ({"key": ""}, "office.key: is missing; give the maker's key, armoured; nothing else verifies the packages"),
+    "another kind of key": ({"key": KEY.replace("PUBLIC", "PRIVATE")}, "office.key: "),
+    "in the clear": ({"url": "http://maker.test/deb"}, "will not do; write https://host/path, without a final slash"),
+    "a slash at its end": ({"url": "https://maker.test/deb/"}, "without a final slash"),
+    "no packages": ({"packages": []}, "office.packages: is missing; list names of packages"),
+    "an option": ({"packages": ["coolwsd", "--allow-unauthenticated"]}, "will not do; list names of packages"),
+    "a version that leaves the tree": ({"version": "../1"}, "office.version: '../1' will not do"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), UNSIGNED.values(), ids=UNSIGNED.keys())
+def test_a_repository_that_does_not_hold(change: dict[str, Any], said: str) -> None:
+    assert repository_flaws([REPOSITORY]) == []
+    assert [said in flaw for flaw in repository_flaws([REPOSITORY | change])] == [True], repository_flaws([REPOSITORY | change])
+
+
+def test_the_repositories_of_the_house_hold() -> None:
+    repositories = yaml.safe_load((ROOT / "group_vars/all/upstream.yml").read_text())["upstream_repositories"]
+    assert repositories and repository_flaws(repositories) == []
 
 
 def test_an_artefact_is_below_its_version_wherever_it_is() -> None:
