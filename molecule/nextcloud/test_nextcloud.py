@@ -383,6 +383,8 @@ def test_what_is_declared_counts(host):
     assert system["default_phone_region"] == "BE" and system["default_language"] == "fr"
     assert (system["appstoreenabled"], system["has_internet_connection"], system["updatechecker"]) == (False, False, False)
     assert now["config"]["apps"]["files"]["default_quota"] == "5 GB"
+    theming = now["config"]["apps"]["theming"]
+    assert (theming["name"], theming["primary_color"]) == ("Coopérative d'essai", "#1f4e79")
     assert now["provider"]["discoveryEndpoint"] == "https://auth.coop.test/.well-known/openid-configuration"
     assert now["provider"]["settings"]["mappingUid"] == "sub" and now["provider"]["settings"]["uniqueUid"] is False
 
