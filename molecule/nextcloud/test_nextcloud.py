@@ -1,11 +1,13 @@
 """What Nextcloud's host promises, asked of the running daemons. A real Nextcloud and its stand-in pass the same."""
 
+import base64
 import contextlib
 import functools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,7 +69,7 @@ def role(play):
         "vault_directory_nextcloud": f"directory-{password}",
         "nextcloud_memory_percent": 10,
         "nextcloud_trusted_proxies": ["127.0.0.1"],
-        "nextcloud_apps": [{"name": "calendar"}, {"name": "contacts"}, {"name": "user_oidc"}],
+        "nextcloud_apps": [{"name": "calendar"}, {"name": "contacts"}, {"name": "notify_push"}, {"name": "user_oidc"}],
         "upstream_standins": str(ROOT / "tests/standins"),
     }
 
@@ -114,6 +116,12 @@ def state(host):
     return {name: json.loads(said) for name, _, said in lines if said.startswith("{")}
 
 
+def since(host, unit):
+    """When it began to run; nothing if it does not."""
+    shown = host.check_output(f"systemctl show -p ActiveState,ActiveEnterTimestampMonotonic {unit}")
+    return shown if "ActiveState=active" in shown else ""
+
+
 def journal(host, *patterns):
     run = host.run("journalctl -o cat --no-pager -t nextcloud")
     return [line for line in run.stdout.splitlines() if all(pattern in line for pattern in patterns)]
@@ -152,7 +160,8 @@ def everything(host, status):
     def look():
         dump = host.check_output("runuser -u postgres -- pg_dump nextcloud")
         return {
-            "database": [line for line in dump.splitlines() if "lastcron" not in line and "restrict " not in line],
+            # but for the marks of the last job and of the last test of what tells clients
+            "database": [line for line in dump.splitlines() if not re.search(r"lastcron|\tcookie\t|restrict ", line)],
             "status": status(),
             "links": host.check_output(f"find {HOME}/code/current {HOME}/custom_apps -type l -printf '%p %l\\n' | sort"),
             "configuration": host.check_output(f"cd {HOME}/config && stat -c '%n %U %a' * && cat *"),
@@ -192,12 +201,12 @@ def test_an_upgrade_that_is_killed_is_returned_from(host, role, upgrade, begin, 
         assert process.wait() == -signal.SIGKILL
         answer = get("/apps/files/", "-H", "Accept-Language: nl")
         assert answer.status == 503 and "De cloud wordt bijgewerkt" in answer.text, answer.text
-        assert get("/remote.php/dav/", "-X", "PROPFIND").status == 503
+        assert get("/remote.php/dav/", "-X", "PROPFIND").status == 503 and get("/push/test/cookie").status == 503
         host.check_output("pkill -KILL -f '[o]cc upgrade'")
     assert host.check_output(SQL, f"SELECT to_regclass('{TABLE}')")  # in the middle
     # the host starts anew: members stay out, and nothing but the playbook goes on
-    host.check_output("systemctl start nextcloud-php nextcloud-members")
-    assert host.run("systemctl is-active nextcloud-members").stdout.strip() == "inactive"
+    host.check_output("systemctl start nextcloud-php nextcloud-members nextcloud-push")
+    assert host.run("systemctl is-active nextcloud-members nextcloud-push").stdout.split() == ["inactive"] * 2
     assert get("/login").status == 503 and status()["maintenance"] is True
     for run in (role(**BEFORE), play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", groups=["coop"])):
         assert run.returncode != 0 and "an upgrade of Nextcloud was interrupted" in plain(run), plain(run)
@@ -231,8 +240,8 @@ def test_an_upgrade_that_may_not_be_stops_nothing(host, upgrade, everything, old
     assert everything() == before
 
 
-def test_it_goes_to_the_next_version_and_says_so_first(host, role, upgrade, everything, older):
-    before = everything()
+def test_it_goes_to_the_next_version_and_says_so_first(host, role, upgrade, everything, occ, older):
+    before, ran = everything(), since(host, "nextcloud-push")
     secret = re.search(r"'dbpassword' => '([^']+)'", before["configuration"])[1]
     run = upgrade()
     assert {"Take the snapshot", "Link the new versions", "Bring the database to them", "Let members in"} <= changes(run)
@@ -244,20 +253,25 @@ def test_it_goes_to_the_next_version_and_says_so_first(host, role, upgrade, ever
     for user in ("www-data", "nextcloud"):
         assert host.run(f"setpriv --reuid={user} --regid={user} --clear-groups ls {HOME}/snapshots/last").rc != 0
     assert "oc_appconfig" in host.check_output(f"pg_restore --list {HOME}/snapshots/last/database")
+    assert since(host, "nextcloud-push") not in ("", ran) and occ("notify_push:self-test").rc == 0
     again = upgrade()
     assert changes(again) == set() and f"Nothing moves: Nextcloud {NEW}" in plain(again)
     assert changes(role()) == set()  # nothing is left to do
 
 
-def test_an_upgrade_whose_checks_fail_returns(host, upgrade, everything, standin):
+def test_an_upgrade_whose_checks_fail_returns(host, upgrade, everything, occ, standin):
     before = everything()
     host.check_output("systemctl stop nextcloud-php")  # as one that was killed before its snapshot leaves it
-    run = upgrade(**pins(nextcloud_server_34=LATER, nextcloud_app_calendar="6.99.0"))
+    run = upgrade(**pins(nextcloud_server_34=LATER, nextcloud_app_calendar="6.99.0", nextcloud_app_notify_push="9.0.0"))
     assert run.returncode != 0 and "contacts was turned off, as its version is none for this Nextcloud" in plain(run), plain(run)
     assert re.search(
-        f"Nextcloud {NEW} -> {LATER}, calendar [0-9.]+ -> 6.99.0 failed. Nextcloud is back at the version before", plain(run)
+        f"Nextcloud {NEW} -> {LATER}, calendar [0-9.]+ -> 6.99.0, notify_push [0-9.]+ -> 9.0.0 failed. Nextcloud is back at the "
+        "version before",
+        plain(run),
     )
     assert everything() == before
+    # what tells clients is of the version of the app again
+    assert occ("notify_push:self-test").rc == 0
     # one that was interrupted in the middle of its return
     host.check_output(SQL, "DROP TABLE oc_appconfig")
     host.check_output("/usr/local/lib/nextcloud/snapshot return")
@@ -369,6 +383,8 @@ def test_what_is_declared_counts(host):
     assert system["default_phone_region"] == "BE" and system["default_language"] == "fr"
     assert (system["appstoreenabled"], system["has_internet_connection"], system["updatechecker"]) == (False, False, False)
     assert now["config"]["apps"]["files"]["default_quota"] == "5 GB"
+    theming = now["config"]["apps"]["theming"]
+    assert (theming["name"], theming["primary_color"]) == ("Coopérative d'essai", "#1f4e79")
     assert now["provider"]["discoveryEndpoint"] == "https://auth.coop.test/.well-known/openid-configuration"
     assert now["provider"]["settings"]["mappingUid"] == "sub" and now["provider"]["settings"]["uniqueUid"] is False
 
@@ -385,7 +401,7 @@ def test_what_a_sysadmin_sets_counts_at_once(status, occ):
 
 def test_its_apps_are_on_and_those_that_ask_elsewhere_are_off(host):
     apps = state(host)["config"]["apps"]
-    for name in ("calendar", "user_oidc"):
+    for name in ("calendar", "notify_push", "user_oidc"):
         assert apps[name]["enabled"] == "yes" and apps[name]["installed_version"]
         assert host.file(f"{HOME}/custom_apps/{name}").is_symlink
     for name in ("survey_client", "updatenotification", "weather_status", "firstrunwizard"):
@@ -397,7 +413,10 @@ def test_an_app_can_be_a_plans_or_nobodys_and_the_portals_secret_another(host, r
     changed = changes(role(nextcloud_apps=apps, vault_portal_nextcloud="another"))
     assert {"Import the apps' values, as they differ", "Tie it to the portal"} <= changed
     assert json.loads(state(host)["config"]["apps"]["calendar"]["enabled"]) == ["large"]
-    assert state(host)["config"]["apps"]["contacts"]["enabled"] == "no" and get("/custom_apps/contacts/img/app.svg").status == 404
+    apps = state(host)["config"]["apps"]
+    assert apps["contacts"]["enabled"] == "no" and get("/custom_apps/contacts/img/app.svg").status == 404
+    assert apps["notify_push"]["enabled"] == "no" and get("/push/test/cookie").status == 503
+    assert host.run("systemctl list-unit-files --no-legend 'nextcloud-push*'").stdout == ""
 
 
 def test_what_somebody_changed_is_put_back(host, role, occ, get):
@@ -419,6 +438,7 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Declare the system's configuration",
         "Declare the apps' configuration",
         "Configure the server of PHP",
+        "Write the unit of what tells clients",
         "Enable its apps",
         "Add what tables lack",
         "Disable the others",
@@ -427,12 +447,14 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Tie it to the portal",
         "Keep which secret that was",
         "Restart nextcloud",
+        "Restart nextcloud-push",
+        "Run it",
     }
     now = state(host)
     assert "defaultapp" not in now["config"]["system"] and now["config"]["apps"]["files"]["default_quota"] == "5 GB"
     assert now["config"]["apps"]["calendar"]["enabled"] == "yes" and now["config"]["apps"]["weather_status"]["enabled"] == "no"
     assert now["config"]["apps"]["contacts"]["enabled"] == "yes" and get("/custom_apps/contacts/img/app.svg").status == 200
-    assert now["provider"]["scope"] == "openid email profile"
+    assert now["provider"]["scope"] == "openid email profile" and since(host, "nextcloud-push")
 
 
 # --- who is a member ----------------------------------------------------------------------------------------------------
@@ -488,9 +510,14 @@ def accounts(host, directory, occ):
 
 
 @pytest.fixture(scope="module")
-def phone(host, accounts, get):
-    """A program of Ann's, with a password of its own: does it get in?"""
-    token = host.run("nextcloud-occ user:auth-tokens:add -n ann").stdout.split()[-1]
+def token(accounts, occ):
+    """A password that Ann gave a program."""
+    return occ("user:auth-tokens:add", "-n", "ann").stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def phone(token, get):
+    """That program: does it get in?"""
     return lambda secret=token: (
         get("/remote.php/dav/files/ann/", "-X", "PROPFIND", "-H", "Depth: 0", "-u", f"ann:{secret}").status
     )
@@ -534,6 +561,56 @@ def test_without_the_directory_accounts_stay_as_they_are(host, directory, accoun
     assert eventually(lambda: not accounts("bob")["enabled"])
 
 
+# --- who is told of changes ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def listening(tls, address, login, password):
+    """A client that is told of changes (RFC 6455), over the web server; gives what reads the next message."""
+    with socket.create_connection((address, 443), 30) as plain, tls.wrap_socket(plain, server_hostname=NAME) as connection:
+        connection.sendall(
+            f"GET /push/ws HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n\r\n".encode()
+        )
+        for text in (login, password):  # with a mask of zeros
+            connection.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode())
+        with connection.makefile("rb") as answer:
+            assert answer.readline().startswith(b"HTTP/1.1 101 ")
+            while answer.readline().strip():
+                pass
+
+            def following():
+                head = answer.read(2)
+                return answer.read(head[1]).decode()
+
+            yield following
+
+
+def test_who_shows_a_programs_password_is_told_of_what_is_theirs(host, tls, address, token):
+    with listening(tls, address, "ann", token) as told:
+        assert told() == "authenticated"
+        for member in ("bob", "ann"):  # what Nextcloud says when somebody shares with them
+            host.check_output(f"{VALKEY} publish notify_user_share_created %s", json.dumps({"user": member}))
+        assert told() == "notify_file"
+        # Bob's would have come first
+        host.check_output(f"{VALKEY} publish notify_custom %s", json.dumps({"user": "ann", "message": "the_end"}))
+        assert told() == "the_end"
+    with listening(tls, address, "ann", "wrong") as refused:
+        assert "Invalid credentials" in refused()
+
+
+def test_who_shows_nothing_is_told_nothing(host, get):
+    host.check_output(f"{VALKEY} set test-token the-token")
+    assert get("/push/test/cookie", "-H", "token: the-token").text.isdigit()
+    assert get("/push/test/cookie", "-H", "token: wrong").status == 500 and get("/push/test/cookie").status == 400
+    assert get("/push/ws").status == 400 and get("/push/").status == 404
+    # and nobody says from which address they come
+    stranger = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
+    assert host.run(f"{stranger} curl -s --unix-socket /run/nextcloud-push/push.sock http://x/").rc == 7
+    web = "setpriv --reuid=www-data --regid=www-data --clear-groups"
+    assert host.run(f"{web} curl -s --unix-socket /run/nextcloud-push/push.sock http://x/").rc == 0
+
+
 # --- what it stands on --------------------------------------------------------------------------------------------------
 
 
@@ -551,12 +628,14 @@ SIGN_IN = "/apps/user_oidc/login/1"
 
 
 @pytest.mark.parametrize("unit", ["valkey-server", "postgresql@17-main"])
-def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, unit):
+def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, occ, unit):
+    assert occ("notify_push:self-test").rc == 0
     assert get(SIGN_IN).status in (302, 303, 404)  # there is no portal here
     host.check_output(f"systemctl stop {unit}")
     try:
         answer = get(SIGN_IN, "-H", "Accept-Language: nl")
         assert answer.status == 503 and "De cloud antwoordt niet" in answer.text, answer.text
+        assert occ("notify_push:self-test").rc != 0
         if unit != "valkey-server":
             assert get("/status.php").status >= 500  # what watches is told
             assert host.run("nextcloud-occ app:list").rc != 0
@@ -564,6 +643,7 @@ def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, st
         host.check_output(f"systemctl start {unit}")
     assert eventually(lambda: status().get("installed")), host.run("journalctl -n 30 --no-pager -u nextcloud-php").stdout
     assert eventually(lambda: get(SIGN_IN).status in (302, 303, 404))
+    assert eventually(lambda: occ("notify_push:self-test").rc == 0), occ("notify_push:self-test").stdout
 
 
 def test_without_php_there_is_a_page_in_the_members_language(host, get, status):
@@ -591,11 +671,20 @@ def test_a_timer_runs_the_jobs(host, occ):
 
 
 def test_the_units_are_hardened(host):
-    for unit in ("nextcloud-php", "nextcloud-cron", "nextcloud-members"):
+    for unit in ("nextcloud-php", "nextcloud-cron", "nextcloud-members", "nextcloud-push"):
         line = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
         assert float(line.split(":")[1].split()[0]) <= 2.0, line
         shown = host.check_output(f"systemctl show -p User,NoNewPrivileges,MemoryDenyWriteExecute,ProtectSystem {unit}").split()
         assert sorted(shown) == ["MemoryDenyWriteExecute=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "User=nextcloud"]
+
+
+def test_what_tells_clients_sees_no_files_of_theirs(host):
+    def lists(unit):
+        pid = host.check_output(f"systemctl show --value -p MainPID {unit}")
+        inside = f"nsenter --target {pid} --mount setpriv --reuid=nextcloud --regid=nextcloud --clear-groups"
+        return host.run(f"{inside} ls {HOME}/data").rc
+
+    assert lists("nextcloud-php") == 0 and lists("nextcloud-push") != 0
 
 
 def test_workers_are_as_many_as_memory_has_room_for(host):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from browser import Browser, browser
@@ -126,6 +127,23 @@ def test_calendars_and_contacts_are_found_from_an_address(clients: Clients, memb
     for service in ("caldav", "carddav"):
         said = clients.run("curl", "-sI", f"{cloud}.well-known/{service}").text
         assert f"location: {cloud}remote.php/dav/" in said.lower(), said
+
+
+def test_who_shows_no_password_that_holds_is_told_of_no_change(clients: Clients, members: dict[str, Member], cloud: str) -> None:
+    code = ("curl", "-so", "/dev/null", "-w", "%{http_code}", "--http1.1")
+    assert clients.run(*code, f"{cloud}push/test/cookie").text == "400"  # it answers, and wants a token
+    assert clients.run(*code, f"{cloud}push/elsewhere").text == "404"
+    name = cloud.split("/")[2]
+    hello = (
+        f"GET /push/ws HTTP/1.1\\r\\nHost: {name}\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+        "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\n\\r\\n"
+    )
+    # text frames with a mask of zeros (RFC 6455): a member's login, and their password, which is for the portal alone
+    for text in (members["anna"].login, members["anna"].password):
+        hello += f"\\x81\\x{0x80 | len(text):02x}\\x00\\x00\\x00\\x00{text}"
+    connect = f"openssl s_client -quiet -verify_return_error -connect {name}:443"
+    said = clients.run("bash", "-c", f"printf %b {shlex.quote(hello)} | {connect}").text
+    assert "101 Switching Protocols" in said and "err: " in said and "authenticated" not in said, said
 
 
 def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member], server: str, cloud: str, portal: str) -> None:

@@ -306,25 +306,19 @@ function answer(string $name, array $config): void
     header("Content-Security-Policy: default-src 'none';base-uri 'none';frame-ancestors 'self'");
     $_SESSION['seen'] = time();
     if ($name === 'remote' || $name === 'ocs') {
-        $member = $_SERVER['PHP_AUTH_USER'] ?? '';
-        if ($member) {
-            // no member has a password here, and programs of theirs have tokens
-            cache();
-            if (query('SELECT 1 FROM oc_authtoken WHERE uid = ? AND token = ?', [$member, token_hash($_SERVER['PHP_AUTH_PW'] ?? '')])
-                && enabled($member)) {
-                http_response_code(207);
-                header('Content-Type: application/xml; charset=utf-8');
-                echo '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"/>';
-                return;
-            }
-            write_log(2, 'core', "Login failed: $member (Remote IP: " . client() . ')');
+        if (by_token()) {
+            http_response_code(207);
+            header('Content-Type: application/xml; charset=utf-8');
+            echo '<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"/>';
         }
-        http_response_code(401);
-        header('WWW-Authenticate: Basic realm="Nextcloud", charset="UTF-8"');
         return;
     }
     $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
     $path = preg_replace('#^/index\.php(?=/|$)#', '', $path) ?: '/';
+    if (str_starts_with($path, '/apps/notify_push/') && (app_values()['notify_push']['enabled'] ?? 'no') !== 'no') {
+        push_page(substr($path, strlen('/apps/notify_push/')));
+        return;
+    }
     $portal = query('SELECT id FROM oc_user_oidc_providers')[0][0] ?? null;
     $here = $_SESSION['member'] ?? null;
     if ($here && (!enabled($here) || !query('SELECT 1 FROM oc_user_oidc_sessions WHERE sid = ?', [$_SESSION['sid']]))) {
@@ -377,6 +371,80 @@ function wopi(string $file): void
     }
     http_response_code(403);
     echo '[]';
+}
+
+/** The member whose program asks; or else it is told to sign in. No member has a password here, and programs of theirs have tokens. */
+function by_token(): ?string
+{
+    $member = $_SERVER['PHP_AUTH_USER'] ?? '';
+    if ($member) {
+        cache();
+        if (query('SELECT 1 FROM oc_authtoken WHERE uid = ? AND token = ?', [$member, token_hash($_SERVER['PHP_AUTH_PW'] ?? '')])
+            && enabled($member)) {
+            return $member;
+        }
+        write_log(2, 'core', "Login failed: $member (Remote IP: " . client() . ')');
+    }
+    http_response_code(401);
+    header('WWW-Authenticate: Basic realm="Nextcloud", charset="UTF-8"');
+    return null;
+}
+
+// --- notify_push --------------------------------------------------------------------------------------------------------
+
+/** What its program asks. */
+function push_page(string $what): void
+{
+    if ($what === 'uid') {
+        echo by_token();
+    } elseif ($what === 'test/version') {
+        cache()->set('notify_push_app_version', app_version('notify_push'));
+    } elseif (($_SERVER['HTTP_TOKEN'] ?? '') !== cache()->get('test-token')) {
+        http_response_code(403);
+    } else {
+        echo $what === 'test/cookie' ? app_values()['notify_push']['cookie'] : client();
+    }
+}
+
+/** occ notify_push:self-test, in the order and with the words of the real one. */
+function push_test(string $server, callable $say): int
+{
+    if (!$server) {
+        return 1 - $say('🗴 no push server configured');
+    }
+    [$token, $cookie] = [bin2hex(random_bytes(16)), random_int(1, 2 ** 30)];
+    $ask = function (string $path, array $more = []) use ($server, $token): string {
+        $asked = curl_init($server . $path);
+        curl_setopt_array($asked, [CURLOPT_RETURNTRANSFER => true, CURLOPT_FAILONERROR => true, CURLOPT_TIMEOUT => 30,
+            CURLOPT_SSL_VERIFYPEER => false, CURLOPT_HTTPHEADER => ["token: $token"]] + $more);
+        $answer = curl_exec($asked);
+        return $answer === false ? throw new Refusal("🗴 can't connect to push server: " . curl_error($asked)) : $answer;
+    };
+    $cache = cache();
+    $cache->set('test-token', $token);
+    $cache->publish('notify_test_cookie', (string)$cookie);
+    set_app('notify_push', 'cookie', (string)$cookie);
+    if (($got = $ask('/test/cookie')) !== (string)$cookie) {
+        return 1 - $say("🗴 push server is not receiving redis messages (received $cookie, got $got)");
+    }
+    [[$storage, $count]] = query('SELECT storage_id, count(*) FROM oc_mounts JOIN oc_filecache ON root_id = fileid GROUP BY 1');
+    if ($ask("/test/mapping/$storage") !== (string)$count) {
+        return 1 - $say("🗴 push server can't load mount info from database");
+    }
+    if (($got = $ask('/test/reverse_cookie')) !== (string)$cookie) {
+        return 1 - $say("🗴 push server can't connect to the Nextcloud server\n  $got");
+    }
+    if (($got = $ask('/test/remote/1.2.3.4')) !== '1.2.3.4') {
+        return 2 - $say('🗴 push server is not a trusted proxy by Nextcloud or another proxy in the chain.'
+            . "\n  Nextcloud resolved the following client address for the test request: \"$got\"");
+    }
+    $cache->del('notify_push_version');
+    $ask('/test/version', [CURLOPT_POST => true, CURLOPT_POSTFIELDS => '']);
+    [$runs, $is] = [(string)$cache->get('notify_push_version'), app_version('notify_push')];
+    if (preg_replace('/\.\d+$/', '', $runs) !== preg_replace('/\.\d+$/', '', $is)) {
+        return 1 - $say("🗴 push server (version $runs) is not the same version as the app (version $is).");
+    }
+    return $say('✓ push server is running the same version as the app');
 }
 
 // --- members ------------------------------------------------------------------------------------------------------------
@@ -675,6 +743,9 @@ function run(string $command, array $given, array $options): int
             return $say($lists);
         case 'user_oidc:provider':
             return $oidc ? provider($given, $options, $say) : 1 - $say('There are no commands defined in the "user_oidc" namespace.');
+        case 'notify_push:self-test':
+            return $oidc && ($apps()['notify_push']['enabled'] ?? 'no') !== 'no' ? push_test($apps()['notify_push']['base_endpoint'] ?? '', $say)
+                : 1 - $say('There are no commands defined in the "notify_push" namespace.');
         case 'db:add-missing-columns':
         case 'db:add-missing-indices':
         case 'db:add-missing-primary-keys':
@@ -774,6 +845,11 @@ function enable(string $app, callable $say): int
     $version = app_version($app);
     if ($version === null) {
         return 1 - $say("Could not download app $app, it was not found on the appstore");
+    }
+    if ($app === 'notify_push') { // somebody's files, as its test asks whose they are
+        database()->exec('CREATE TABLE IF NOT EXISTS oc_mounts (storage_id int PRIMARY KEY, root_id int);
+            CREATE TABLE IF NOT EXISTS oc_filecache (fileid int PRIMARY KEY);
+            INSERT INTO oc_mounts VALUES (1, 1) ON CONFLICT DO NOTHING; INSERT INTO oc_filecache VALUES (1) ON CONFLICT DO NOTHING');
     }
     set_app($app, 'installed_version', $version);
     set_app($app, 'enabled', 'yes');

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COOP: dict[str, Any] = {
     "coop_name": "Coopérative",
+    "coop_color": "#1f4e79",
     "coop_domain": "coop.test",
     "coop_member_domains": ["famille.test"],
     "coop_languages": ["fr", "nl"],

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/nextcloud"
 spec = importlib.util.spec_from_file_location("nextcloud_filters", ROLE / "filter_plugins/nextcloud.py")
@@ -149,3 +152,16 @@ def test_nothing_read_is_nothing_there() -> None:
 def test_values_are_written_as_php_reads_them() -> None:
     assert nextcloud.php(r"\OC\Memcache' . 'x") == r"'\\OC\\Memcache\' . \'x'"
     assert nextcloud.php({"a": [True, 1, 1.5], "b": {}}) == "[\n  'a' => [\n    true,\n    1,\n    1.5,\n  ],\n  'b' => [],\n]"
+
+
+def test_the_web_server_has_a_way_to_what_tells_clients_as_long_as_its_app_is_listed() -> None:
+    given = yaml.safe_load((ROLE.parents[1] / "group_vars/nextcloud.yml").read_text())
+    given |= {"coop_domain": "coop.test", "coop_languages": ["fr", "nl"]}
+    extra = trust_as_template(given["nextcloud_manifest"]["vhosts"][0]["extra"])
+
+    def has_way(apps: list[dict[str, Any]]) -> bool:
+        text = str(Templar(loader=DataLoader(), variables=given | {"nextcloud_apps": apps}).template(extra))
+        assert "location = /robots.txt" in text and "{%" not in text
+        return "location ^~ /push/ {\n  proxy_pass http://unix:/run/nextcloud-push/push.sock;\n}\n" in text
+
+    assert has_way(given["nextcloud_apps"]) and not has_way([{"name": "deck"}])
