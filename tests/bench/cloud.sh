@@ -7,7 +7,11 @@ where=/var/lib/bench
 hba=/etc/postgresql/17/main/pg_hba.conf
 
 database() {
-  printf "CREATE ROLE bench LOGIN PASSWORD '%s'; CREATE DATABASE bench OWNER bench" "$1" | sed 's/; /;\n/' | runuser -u postgres -- psql -qd postgres
+  no_database
+  runuser -u postgres -- psql -qd postgres <<.
+CREATE ROLE bench LOGIN PASSWORD '$1';
+CREATE DATABASE bench OWNER bench;
+.
   echo 'hostssl bench bench all scram-sha-256' >>$hba
   systemctl reload postgresql
 }
@@ -15,7 +19,10 @@ database() {
 no_database() {
   sed -i '/ bench bench /d' $hba
   systemctl reload postgresql
-  echo 'DROP DATABASE IF EXISTS bench WITH (FORCE); DROP ROLE IF EXISTS bench' | sed 's/; /;\n/' | runuser -u postgres -- psql -qd postgres
+  runuser -u postgres -- psql -qd postgres <<.
+DROP DATABASE IF EXISTS bench WITH (FORCE);
+DROP ROLE IF EXISTS bench;
+.
 }
 
 end() {
@@ -30,6 +37,7 @@ occ() {
 }
 
 begin() {
+  end
   mkdir -p $where/config $where/data /run/php
   cp -r /var/lib/nextcloud/code/current/ $where/code
   touch $where/config/CAN_INSTALL
@@ -55,8 +63,8 @@ http {
     listen 8443 ssl;
     listen [::]:8443 ssl;
     server_name cloud.coop.test;
-    ssl_certificate /etc/certificates/cloud/fullchain.pem;
-    ssl_certificate_key /etc/certificates/cloud/privkey.pem;
+    ssl_certificate /etc/certificates/nextcloud/fullchain.pem;
+    ssl_certificate_key /etc/certificates/nextcloud/privkey.pem;
     root /var/lib/bench/code;
     client_max_body_size 512M;
     fastcgi_buffers 64 4K;
@@ -89,8 +97,8 @@ http {
   }
 }
 .
-  systemd-run --quiet --unit bench-php /usr/sbin/php-fpm8.4 --nodaemonize --fpm-config /etc/php/8.4/fpm/php-fpm.conf
-  systemd-run --quiet --unit bench-nginx nginx -c $where/nginx.conf -g 'daemon off;'
+  systemd-run --quiet --collect --unit bench-php /usr/sbin/php-fpm8.4 --nodaemonize --fpm-config /etc/php/8.4/fpm/php-fpm.conf
+  systemd-run --quiet --collect --unit bench-nginx nginx -c $where/nginx.conf -g 'daemon off;'
   occ user:auth-tokens:add bench | tail -n 1
 }
 
