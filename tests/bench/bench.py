@@ -5,7 +5,8 @@ Each comparison runs both sides in one go on the same machine:
   site     the second run of site.yml, against the same run under Ansible's stock configuration
   members  member.yml with 2 000 members, against ldapadd of the same entries; and a second run of it
   portal   sign-ins at the portal, against as many verifications of a password alone; and a run of its role that changes nothing
-  cloud    members who sign in at the cloud for the first time, twenty at once
+  cloud    members who sign in at the cloud for the first time, twenty at once; then its sign-in page, uploads and lists of files,
+           against the same Nextcloud as Debian's packages run it, without a cache; and a run of its role that changes nothing
   webmail  an inbox of 10 000 messages behind the portal, against a plain Roundcube beside it on the same host
 """
 
@@ -58,7 +59,7 @@ def median(action: Callable[[], object], times: int = 3) -> float:
 
 
 def compare(what: str, ours: float, theirs: float, against: str, bound: float) -> None:
-    print(f"{what}: {ours:.2f} s; {against}: {theirs:.2f} s; ratio {ours / theirs:.2f} (bound {bound})", flush=True)
+    print(f"{what}: {ours:.3g} s; {against}: {theirs:.3g} s; ratio {ours / theirs:.2f} (bound {bound})", flush=True)
 
 
 def packages(container: str) -> set[str]:
@@ -150,11 +151,11 @@ def on(host: str, command: str, given: str = "") -> str:
     return run("bin/podman", "exec", "-i", f"perron-{host}", "sh", "-ec", command, given=given)
 
 
-def as_member(*arguments: str) -> list[float]:
-    """What tests/bench/member.py measures on world, as the demo member."""
+def as_member(*arguments: str, secret: str = "") -> list[float]:
+    """What tests/bench/member.py measures on world, as the demo member or another."""
     run("bin/podman", "cp", "tests/bench/member.py", "perron-world:/run/member.py")
-    password = (STATE / "demo-password").read_text() + "\n"
-    return [float(line) for line in on("world", f"python3 /run/member.py {' '.join(arguments)}", password).splitlines()]
+    secret = secret or (STATE / "demo-password").read_text()
+    return [float(line) for line in on("world", f"python3 /run/member.py {' '.join(arguments)}", f"{secret}\n").splitlines()]
 
 
 def portal() -> None:
@@ -190,15 +191,41 @@ def cloud() -> None:
         each(mail="", given_name="Bench", family_name="Member", language="fr", password=password)
         run(*member)
         try:
-            run("bin/podman", "cp", "tests/bench/member.py", "perron-world:/run/member.py")
-            said = on("world", f"python3 /run/member.py first {CLOUD} {login} {FIRST_SIGN_INS}", password + "\n")
+            took, slowest = as_member("first", CLOUD, login, str(FIRST_SIGN_INS), secret=password)
+            standin = on("dyle", "ls -a /var/lib/nextcloud/code/current").count(".stand-in")
+            said = f"{FIRST_SIGN_INS} first sign-ins at the cloud ({'stand-in, not ' if standin else ''}Nextcloud)"
+            print(f"{said}, twenty at a time: {took:.1f} s, the slowest {slowest:.1f} s; none failed", flush=True)
+            if standin:
+                print("the cloud against a plain Nextcloud: not run: no artefact", flush=True)
+            else:
+                beside_plain(f"{login}0")
         finally:
             each(state="absent")
             run(*member, "-e", "member_grace=skip")
-    standin = "stand-in, not Nextcloud" if on("dyle", "ls -a /var/lib/nextcloud/code/current").count(".stand-in") else "Nextcloud"
-    took, slowest = map(float, said.split())
-    what = f"{FIRST_SIGN_INS} first sign-ins at the cloud ({standin}), twenty at a time"
-    print(f"{what}: {took:.1f} s, the slowest {slowest:.1f} s; none failed", flush=True)
+    again = median(lambda: unchanged(run("bin/lab", "run", "playbooks/nextcloud.yml")))
+    print(f"nextcloud.yml again: {again:.1f} s, nothing changed (bound 10 s)", flush=True)
+
+
+def beside_plain(login: str) -> None:
+    """Both have the same code, cores, database server and files; each a program that has a password of its own."""
+    script = (ROOT / "tests/bench/cloud.sh").read_text()
+    password = secrets.token_hex(16)
+    try:
+        on("meuse", f"sh -s database {password}", script)
+        plain = on("dyle", f"sh -s begin {password}", script).split()[-1]
+        ours = on("dyle", f"nextcloud-occ user:auth-tokens:add --no-interaction {login}").split()[-1]
+        took = as_member("files", CLOUD, login, CLOUD.replace(".test/", ".test:8443/"), "bench", secret=f"{ours}\n{plain}")
+    finally:
+        on("dyle", "sh -s end", script)
+        on("meuse", "sh -s no_database", script)
+    what = (
+        ("the cloud's sign-in page", 1 / 2),
+        ("PROPFIND of 1 000 files", 1 / 2),
+        ("the same, with all that the makers' program for computers asks", 1 / 2),
+        ("1 000 uploads of 10 kB, four at a time", 1 / 1.3),
+    )
+    for (name, bound), one, other in zip(what, took[::2], took[1::2], strict=True):
+        compare(name, one, other, "a plain Nextcloud", round(bound, 2))
 
 
 def webmail() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -187,6 +188,50 @@ def test_the_byte_too_many_is_refused(programs: dict[str, Cloud], coop: dict[str
     finally:
         chloe.ask(f"{chloe.files}/all", "--request", "DELETE")
         quota(before)
+
+
+@contextmanager
+def little_room(host: Host, program: Cloud) -> Iterator[str]:
+    """What a member has is on a disk of its own, of 64 MiB; the directory."""
+    home = f"/var/lib/nextcloud/data/{program.member.login}"
+
+    def again() -> None:
+        """The service sees other disks from its next start on."""
+        host.check_output("systemctl restart nextcloud-php")
+        until("the cloud", lambda: program.ask(program.files, "--request", "PROPFIND", "-H", "Depth: 0").code == 207)
+
+    host.check_output(f"cp -a {home} {home}.kept && mount -t tmpfs -o size=64M tmpfs {home} && cp -aT {home}.kept {home}")
+    again()
+    try:
+        yield home
+    finally:
+        host.check_output(f"rm -rf {home}.kept && cp -a {home} {home}.kept && umount --lazy {home}")
+        host.check_output(f"rm -rf {home} && mv {home}.kept {home}")
+        again()
+
+
+def test_a_disk_that_fills_during_an_upload_loses_no_file(programs: dict[str, Cloud], coop: dict[str, Host], world: Host) -> None:
+    chloe, host = programs["chloe"], coop["dyle"]
+    world.check_output(f"head -c {20 * MIB} /dev/urandom >{WHERE}/photos")
+    with little_room(host, chloe) as home:
+        assert chloe.send(f"{chloe.files}/before", f"{WHERE}/photos") == 201
+        # slow enough that the disk fills on its way
+        slow = f"curl -s -o /dev/null -w '%{{http_code}}' -u {chloe.member.login}:{chloe.member.password} --limit-rate 4M"
+        world.check_output(f"({slow} -T {WHERE}/photos {chloe.files}/during >{WHERE}/said; touch {WHERE}/over) >/dev/null 2>&1 &")
+        until("the upload's beginning", lambda: host.run(f"find {home} -name '*.part' -size +1M | grep .").rc == 0)
+        assert "No space left" in host.run(f"cat /dev/zero >{home}/full").stderr
+        until("its end", lambda: world.file(f"{WHERE}/over").exists)
+        assert world.file(f"{WHERE}/said").content_string >= "500"
+        assert chloe.ask(f"{chloe.files}/during").code == 404
+        assert chloe.send(f"{chloe.files}/after", f"{WHERE}/photos") == 507
+        chloe.ask(f"{chloe.files}/before", "--output", f"{WHERE}/back")
+        assert world.run(f"cmp {WHERE}/photos {WHERE}/back").rc == 0
+        host.check_output(f"rm {home}/full")
+        assert chloe.send(f"{chloe.files}/during", f"{WHERE}/photos") == 201
+    chloe.ask(f"{chloe.files}/during", "--output", f"{WHERE}/back")
+    assert world.run(f"cmp {WHERE}/photos {WHERE}/back").rc == 0
+    for name in ("before", "during"):
+        assert chloe.ask(f"{chloe.files}/{name}", "--request", "DELETE").code == 204
 
 
 def quota_of(program: Cloud) -> str:
