@@ -283,8 +283,9 @@ def test_a_host_installs_what_the_maker_signed_and_nothing_else(host, install, r
 
 
 def test_without_the_repository_production_refuses_and_tests_say_that_they_use_a_stand_in(host, install, repository, tmp_path):
-    run = install(repository("1.0.2-1"))
-    assert run.returncode != 0 and "run playbooks/mirror.yml" in plain(run) and "404" in plain(run), plain(run)
+    run = install(repository("1.0.9-1", signed_by="1.0.1-1"))
+    assert run.returncode != 0 and "run playbooks/mirror.yml" in plain(run), plain(run)
+    assert "office/1.0.9-1 ./ Release' does not have a Release file" in plain(run), plain(run)
     run = install(repository(), upstream_mirror_url="")
     assert run.returncode != 0 and "there is no mirror (the group 'mirror' has no host)" in plain(run), plain(run)
     (tmp_path / "office.py").write_bytes((ROOT / "tests/standins/collabora.py").read_bytes())
