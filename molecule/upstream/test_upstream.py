@@ -261,7 +261,7 @@ def test_a_package_that_the_maker_did_not_sign_is_not_mirrored(host, fill, repos
 
 def test_a_host_installs_what_the_maker_signed_and_nothing_else(host, install, repository):
     run = install(repository())
-    assert run.returncode == 0 and "coolwsd=1.0.1-1" in plain(run) and "its maker's packages" in plain(run), plain(run)
+    assert run.returncode == 0 and "coolwsd=1.0.1-1" in plain(run) and "office 1.0.1-1: its maker" in plain(run), plain(run)
     assert host.package("code-brand").version == "1.0.1-1"
     assert "https://mirror.coop.test/office/1.0.1-1" in host.file(SOURCE).content_string
     assert "changed=0" in install(repository()).stdout
