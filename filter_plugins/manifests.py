@@ -42,7 +42,8 @@ Beyond DESIGN.md, a manifest may say:
     host's own); `{domain}` in name or value: the zone. TXT values are plain text, quoted and cut here.
         records: [{domains: all, name: "@", type: NS, value: "{host}.{{ coop_domain }}."}]
     databases: [{name: portal}]   PostgreSQL databases for the service alone, on the host of the group `postgresql`. It signs in
-                as the role <service> with the secret `vault_postgresql_<service>`, which need not be listed in `secrets`.
+                as the role <service> with the secret `vault_postgresql_<service>`, which need not be listed in `secrets`,
+                on all its hosts together `connections` times at once (20): so no service takes what others need.
                 `pooled_for: portal` is a system user of the service's hosts who reaches it by /run/pgbouncer, no password needed,
                 for who connects anew for each request; the service is then a child of the group `pgbouncer` (groups.yml).
     bans:       lines of the journal that are a failed sign-in, and ports that close to who has too many (docs/fail2ban.md)
@@ -120,7 +121,7 @@ MANIFEST: dict[str, dict[str, Any]] = {
     ),
     "published_keys": STRINGS,
     "sends_as": STRINGS,
-    "databases": _list_of(name=DATA, extensions=STRINGS, pooled_for={"type": "str"}),
+    "databases": _list_of(name=DATA, extensions=STRINGS, pooled_for={"type": "str"}, connections={"type": "int", "default": 20}),
     "backup": {
         "type": "dict",
         "options": {"paths": STRINGS, "databases": STRINGS, "before": STRINGS, "after": STRINGS},
@@ -629,7 +630,8 @@ def databases(house: House, hostvars: Hostvars) -> list[dict[str, Any]]:
     for entry, database, sign_in in _each_database(house, hostvars):
         addresses = [address for host in entry["hosts"] for address in _addresses(host, hostvars)]
         sources = [str(ipaddress.ip_network(address)) for address in addresses]
-        found.append({**sign_in, "extensions": database["extensions"], "sources": sources})
+        wanted = {key: database[key] for key in ("extensions", "connections")}
+        found.append({**sign_in, **wanted, "sources": sources})
     return found
 
 

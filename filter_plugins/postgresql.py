@@ -27,6 +27,11 @@ KEPT = re.compile(
 Database = Mapping[str, Any]
 
 
+def connections(database: Database) -> int:
+    """How many its role may have at once: where it says nothing, what the role's argument_specs and its manifest have."""
+    return int(database.get("connections", 20))
+
+
 def _problems(databases: Sequence[Database], settings: Mapping[str, Any]) -> Iterator[str]:
     passwords: dict[str, str] = {}
     names = [str(database["name"]) for database in databases]
@@ -37,6 +42,8 @@ def _problems(databases: Sequence[Database], settings: Mapping[str, Any]) -> Ite
         for key, value in (("name", name), ("role", role)):
             if not NAME.fullmatch(value) or RESERVED.fullmatch(value):
                 yield f"postgresql_databases: the {key} '{value}' will not do; take a-z, 0-9 and _, and none of PostgreSQL's own"
+        if connections(database) < 1:
+            yield f"postgresql_databases: '{name}' has no connection; give it as many as its service opens at once, 1 or more"
         if len(password) < 16:
             yield f"postgresql_databases: the password of '{role}' has fewer than 16 characters; playbooks/secrets.yml makes one"
         if passwords.setdefault(role, password) != password:
@@ -83,8 +90,10 @@ def postgresql_plan(databases: Sequence[Database], state: Iterable[str]) -> dict
     }
     plan["closed"] += plan["databases"]
     for role, password in {str(database["role"]): str(database["password"]) for database in databases}.items():
-        if role not in roles or roles[role]["powers"] or not verifies(password, roles[role]["verifier"]):
-            plan["roles"].append({"role": role, "password": password})
+        limit = sum(connections(database) for database in databases if database["role"] == role)
+        now = roles.get(role, {})
+        if now.get("powers", True) or now["connections"] != limit or not verifies(password, now["verifier"]):
+            plan["roles"].append({"role": role, "password": password, "connections": limit})
     for database in databases:
         name, role = str(database["name"]), str(database["role"])
         item = known.get(name, nothing)

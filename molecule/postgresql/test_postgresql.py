@@ -139,6 +139,21 @@ def test_a_service_cannot_let_another_in(host):
     assert root(host, "SELECT has_database_privilege('webmail', 'portal', 'CONNECT')") == "f"
 
 
+def test_a_service_takes_no_connections_from_the_others(host):
+    """webmail may have two."""
+    held = f"setpriv --reuid nobody --regid nogroup --clear-groups env HOME=/nonexistent PGPASSWORD=webmail-{SECRET}"
+    held += f" psql -XAtq '{NETWORK} user=webmail dbname=webmail' -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &"
+    host.check_output(held * 2)
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'webmail'"
+    try:
+        assert eventually(lambda: root(host, asked) == "2")
+        refused(sign_in(host, "webmail"), "too many connections for role")
+        assert sign_in(host, "portal").rc == 0
+    finally:
+        root(host, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'webmail'")
+    assert eventually(lambda: sign_in(host, "webmail").rc == 0)
+
+
 def test_an_extension_is_where_it_was_asked_for(host):
     assert sign_in(host, "portal", sql="SELECT similarity('perron', 'perrons') > 0.5").stdout.strip() == "t"
     refused(sign_in(host, "webmail", sql="SELECT similarity('perron', 'perrons') > 0.5"), "does not exist")
@@ -153,14 +168,14 @@ def test_memory_is_shared_out_as_the_readme_says(host):
     wanted = {
         "shared_buffers": share // 4 << 20,
         "effective_cache_size": share * 3 // 4 << 20,
-        "work_mem": max(4096, share * 768 // (108 * 3)) << 10,
+        "work_mem": max(4096, share * 768 // ((62 + 8) * 3)) << 10,
         "maintenance_work_mem": max(64, min(share // 16, 2048)) << 20,
     }
     for name, size in wanted.items():
         shown = root(host, f"SHOW {name}")
         assert int(root(host, f"SELECT pg_size_bytes('{shown}')")) == size, name
     shown = [root(host, f"SHOW {name}") for name in ("max_connections", "random_page_cost", "jit", "wal_compression", "fsync")]
-    assert shown == ["100", "1.1", "off", "lz4", "on"]
+    assert shown == ["62", "1.1", "off", "lz4", "on"]
     assert root(host, "SHOW idle_in_transaction_session_timeout") == "10min"
     assert root(host, "SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL") == "0"
     assert root(host, "SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"

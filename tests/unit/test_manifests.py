@@ -298,7 +298,7 @@ def with_databases(coop: Coop) -> Coop:
 
 
 def test_a_service_has_its_databases_to_itself_from_its_own_hosts(with_databases: Coop) -> None:
-    common = {"role": "mail", "password": "made", "sources": ["10.1.0.2/32", "fd00:1::2/128"]}
+    common = {"role": "mail", "password": "made", "connections": 20, "sources": ["10.1.0.2/32", "fd00:1::2/128"]}
     assert databases(house(with_databases), with_databases.hostvars) == [
         {"name": "webmail", "extensions": ["pg_trgm"], **common},
         {"name": "greylist", "extensions": [], **common},

@@ -14,8 +14,9 @@ VERIFIER = (
     "SCRAM-SHA-256$4096:RbAihZj/eNmdXissfdqLpQ==$"
     "fg/s+R/CvH1YLizwJFQ+9idmSg97TjuDLHgN17YF5zE=:D/1txBvhn9mxHiUn/vg7la3ddL3spG9cpHLgcnUFI0I="
 )
-PORTAL: dict[str, Any] = {"name": "portal", "role": "portal", "password": PASSWORD, "sources": ["10.1.0.2/32"]}
-ROLE = {"role": "portal", "verifier": VERIFIER, "powers": False}
+PORTAL: dict[str, Any] = {"name": "portal", "role": "portal", "password": PASSWORD, "connections": 20, "sources": ["10.1.0.2/32"]}
+ROLE = {"role": "portal", "verifier": VERIFIER, "connections": 20, "powers": False}
+TO_MAKE = {"role": "portal", "password": PASSWORD, "connections": 20}
 DATABASE = {
     "database": "portal",
     "public": False,
@@ -40,7 +41,7 @@ def test_what_is_there_stays() -> None:
 
 def test_a_fresh_cluster_gets_everything_and_is_closed() -> None:
     assert plan(PORTAL | {"extensions": ["pg_trgm"]}, state=(OURS | {"public": True},)) == {
-        "roles": [{"role": "portal", "password": PASSWORD}],
+        "roles": [TO_MAKE],
         "databases": ["portal"],
         "closed": ["postgres", "portal"],
         "granted": [{"name": "portal", "role": "portal"}],
@@ -55,9 +56,10 @@ def test_a_fresh_cluster_gets_everything_and_is_closed() -> None:
         ({"public": True}, {"closed": ["portal"]}),
         ({"granted": ["postgres"]}, {"granted": [{"name": "portal", "role": "portal"}]}),
         ({"owner": "pg_database_owner"}, {"owned": [{"name": "portal", "role": "portal"}]}),
-        ({"powers": True}, {"roles": [{"role": "portal", "password": PASSWORD}]}),
-        ({"verifier": None}, {"roles": [{"role": "portal", "password": PASSWORD}]}),
-        ({"verifier": "md5" + "0" * 32}, {"roles": [{"role": "portal", "password": PASSWORD}]}),
+        ({"powers": True}, {"roles": [TO_MAKE]}),
+        ({"verifier": None}, {"roles": [TO_MAKE]}),
+        ({"connections": -1}, {"roles": [TO_MAKE]}),
+        ({"verifier": "md5" + "0" * 32}, {"roles": [TO_MAKE]}),
     ],
 )
 def test_what_was_changed_by_hand_is_mended_and_nothing_else(change: dict[str, Any], mended: dict[str, Any]) -> None:
@@ -66,7 +68,7 @@ def test_what_was_changed_by_hand_is_mended_and_nothing_else(change: dict[str, A
 
 
 def test_a_role_with_two_databases_is_made_once() -> None:
-    assert plan(PORTAL, PORTAL | {"name": "more"}, state=(OURS,))["roles"] == [{"role": "portal", "password": PASSWORD}]
+    assert plan(PORTAL, PORTAL | {"name": "more"}, state=(OURS,))["roles"] == [TO_MAKE | {"connections": 40}]
 
 
 def test_what_nobody_asks_for_any_more_keeps_its_data() -> None:
@@ -92,6 +94,7 @@ def test_a_good_list_has_no_problem() -> None:
         ([PORTAL | {"role": 'x" "all'}], {}, "will not do"),
         ([PORTAL | {"password": "fifteen-letters"}], {}, "fewer than 16 characters; playbooks/secrets.yml makes one"),
         ([PORTAL, PORTAL | {"name": "more", "password": "y" * 16}], {}, "'portal' has two passwords"),
+        ([PORTAL | {"connections": 0}], {}, "'portal' has no connection; give it as many as its service opens at once"),
         ([PORTAL | {"sources": ["::/0"]}], {}, "is everybody; list the hosts"),
         ([PORTAL | {"sources": ["10.1.0.2/8"]}], {}, "is no network; write it as ADDRESS/LENGTH"),
         ([], {"SSL": "off"}, "'SSL' is the role's"),
