@@ -24,7 +24,7 @@ NOT_OURS = {".git", ".venv", ".lab", ".cache", "__pycache__", ".mypy_cache", ".r
 OF_THE_LAB = {"roles/world", "playbooks/lab", "inventories", "tests", "molecule"}
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     """YAML with Ansible's own tags."""
 
 
