@@ -150,6 +150,12 @@ class Clients:
         ).stdout.strip()
 
 
+def need_app(host: Host, name: str) -> None:
+    """Of Nextcloud on this host; an inventory for artefacts that somebody has may list fewer apps than the house does."""
+    if not host.file(f"/var/lib/nextcloud/custom_apps/{name}").exists:
+        pytest.skip(f"not run: no artefact of {name}")
+
+
 def evaluated(hosts: str, template: str) -> dict[str, Any]:
     """What a template is on each of these hosts of the lab's inventory, as Ansible fills it in."""
     state = ROOT / ".lab"
