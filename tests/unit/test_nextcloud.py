@@ -127,6 +127,23 @@ def test_a_failure_is_said_by_its_command_or_by_its_message() -> None:
     assert nextcloud.what_failed({"msg": "deck was turned off", "stdout": ""}) == "deck was turned off"
 
 
+@pytest.mark.parametrize(
+    ("said", "flaws"),
+    [
+        ("[]", []),
+        ("integrity:check-core can not be used on git checkouts", []),
+        ('{"FILE_MISSING":{"dist/a.js":{"expected":"0","current":""}}}', ["missing: dist/a.js"]),
+        (
+            json.dumps({"INVALID_HASH": {f"core/{number}": {} for number in range(7)}, "EXTRA_FILE": {"x.php": {}}}),
+            ["changed: core/0, core/1, core/2, core/3, core/4 and 2 more", "not its maker's: x.php"],
+        ),
+        ('{"EXCEPTION":{"class":"X","message":"Signature data not found."}}', ["Signature data not found."]),
+    ],
+)
+def test_code_that_is_not_its_makers_is_named(said: str, flaws: list[str]) -> None:
+    assert nextcloud.integrity_flaws(f"Nextcloud is in maintenance mode\n{said}\n") == flaws
+
+
 def test_only_what_differs_is_done() -> None:
     assert plan(STATE, {"files": {"default_quota": "5 GB"}}, on=("deck",), off=("tasks", "absent")) == NOTHING
     assert plan(STATE, {"files": {"default_quota": "6 GB"}})["import"] is True

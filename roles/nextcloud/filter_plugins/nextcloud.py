@@ -145,6 +145,21 @@ def what_failed(result: Mapping[str, Any]) -> str:
     return " / ".join((said or str(result.get("msg", ""))).splitlines()[-10:])
 
 
+def integrity_flaws(stdout: str) -> list[str]:
+    """Of `occ integrity:check-core --output=json`, a sentence for each way in which the code is not its maker's."""
+    said = next((line for line in stdout.splitlines() if line.startswith("{")), "{}")
+    ways = {"FILE_MISSING": "missing", "INVALID_HASH": "changed", "EXTRA_FILE": "not its maker's"}
+    flaws = []
+    for way, found in json.loads(said).items():
+        if way not in ways:
+            flaws.append(str(found.get("message", found)))
+            continue
+        files = sorted(found)
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        flaws.append(f"{ways[way]}: {', '.join(files[:5])}{more}")
+    return flaws
+
+
 def nextcloud_state(stdout: str) -> dict[str, Any]:
     """Lines `name {…}`; what is not said is empty."""
     state: dict[str, Any] = {"status": {}, "config": {}, "provider": {}}
@@ -246,6 +261,7 @@ class FilterModule:
             "answer_flaws": answer_flaws,
             "room_flaws": room_flaws,
             "what_failed": what_failed,
+            "integrity_flaws": integrity_flaws,
             "nextcloud_state": nextcloud_state,
             "nextcloud_plan": nextcloud_plan,
             "provider_options": provider_options,
