@@ -1,6 +1,7 @@
 """Databases and their roles: what is wrong with a list of them, and what the cluster lacks of it.
 
 "{{ postgresql_databases | postgresql_problems(postgresql_settings) }}"   one sentence per mistake, none if all is well
+"{{ postgresql_databases | postgresql_connections }}"    how many connections they may have at once
 "{{ postgresql_databases | postgresql_plan(state) }}"    what differs, in the order it is brought; state: lines of JSON, as
                                                          roles/postgresql/files/state prints them
 """
@@ -61,6 +62,11 @@ def _problems(databases: Sequence[Database], settings: Mapping[str, Any]) -> Ite
             yield f"postgresql_settings: '{setting}' is the role's; take it out, or use the role's own variable for it"
 
 
+def postgresql_connections(databases: Sequence[Database]) -> int:
+    """How many all of them may have at once."""
+    return sum(map(connections, databases))
+
+
 def postgresql_problems(databases: Sequence[Database], settings: Mapping[str, Any]) -> list[str]:
     return list(_problems(databases, settings))
 
@@ -90,7 +96,7 @@ def postgresql_plan(databases: Sequence[Database], state: Iterable[str]) -> dict
     }
     plan["closed"] += plan["databases"]
     for role, password in {str(database["role"]): str(database["password"]) for database in databases}.items():
-        limit = sum(connections(database) for database in databases if database["role"] == role)
+        limit = postgresql_connections([database for database in databases if database["role"] == role])
         now = roles.get(role, {})
         if now.get("powers", True) or now["connections"] != limit or not verifies(password, now["verifier"]):
             plan["roles"].append({"role": role, "password": password, "connections": limit})
@@ -111,4 +117,8 @@ def postgresql_plan(databases: Sequence[Database], state: Iterable[str]) -> dict
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"postgresql_problems": postgresql_problems, "postgresql_plan": postgresql_plan}
+        return {
+            "postgresql_problems": postgresql_problems,
+            "postgresql_connections": postgresql_connections,
+            "postgresql_plan": postgresql_plan,
+        }

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from postgresql import postgresql_plan, postgresql_problems, verifies
+from postgresql import postgresql_connections, postgresql_plan, postgresql_problems, verifies
 
 PASSWORD = "portal-scenario-password"
 # As PostgreSQL 17 made it of that password
@@ -69,6 +69,7 @@ def test_what_was_changed_by_hand_is_mended_and_nothing_else(change: dict[str, A
 
 def test_a_role_with_two_databases_is_made_once() -> None:
     assert plan(PORTAL, PORTAL | {"name": "more"}, state=(OURS,))["roles"] == [TO_MAKE | {"connections": 40}]
+    assert postgresql_connections([PORTAL, {"name": "more", "role": "more"}]) == 40
 
 
 def test_what_nobody_asks_for_any_more_keeps_its_data() -> None:
