@@ -129,10 +129,8 @@ def test_calendars_and_contacts_are_found_from_an_address(clients: Clients, memb
         assert f"location: {cloud}remote.php/dav/" in said.lower(), said
 
 
-def test_who_shows_no_password_that_holds_is_told_of_no_change(
-    host: Host, clients: Clients, members: dict[str, Member], cloud: str
-) -> None:
-    need_app(host, "notify_push")
+def test_who_shows_no_password_that_holds_is_told_of_no_change(clients: Clients, members: dict[str, Member], cloud: str) -> None:
+    need_app("notify_push")
     code = ("curl", "-so", "/dev/null", "-w", "%{http_code}", "--http1.1")
     assert clients.run(*code, f"{cloud}push/test/cookie").text == "400"  # it answers, and wants a token
     assert clients.run(*code, f"{cloud}push/elsewhere").text == "404"
