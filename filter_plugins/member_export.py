@@ -90,12 +90,13 @@ def member_exports(
 ) -> list[dict[str, Any]]:
     """For each member, as community.general.ldap_search returns them: `login`, `mail`, and the archive's `files` but the mailbox.
 
-    `letters`: by language, the text that explains the archive, with $name, $login and $today.
+    `letters`: by language, the text that explains the archive, with $name, $login (the first address), $uid and $today.
     """
     exports = []
     for member, profile in zip(asked, profiles, strict=True):
         language = member["preferredLanguage"] if member["preferredLanguage"] in letters else "en"
-        fields = {"name": member["cn"], "login": member["mail"], "today": date.fromisoformat(today).strftime(DAY[language])}
+        day = date.fromisoformat(today).strftime(DAY[language])
+        fields = {"name": member["cn"], "login": member["mail"], "uid": member["uid"], "today": day}
         files = {
             "README.txt": Template(letters[language]).safe_substitute(fields).replace("\n", "\r\n"),
             "profile.json": profile["json"],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+import zipfile
+from pathlib import Path
 
 import pytest
 from browser import Browser, browser
@@ -146,6 +149,26 @@ def test_who_shows_no_password_that_holds_is_told_of_no_change(clients: Clients,
     readable = "tr -d '\\200-\\377'"  # without the frames' first bytes, which are no text
     said = clients.run("bash", "-c", f"printf %b {shlex.quote(hello)} | {connect} | {readable}").text
     assert "101 Switching Protocols" in said and "err: " in said and "authenticated" not in said, said
+
+
+def test_what_is_there_comes_along_with_the_mailbox(
+    host: Host, members: dict[str, Member], server: str, cloud: str, portal: str, tmp_path: Path
+) -> None:
+    need_app("user_migration")
+    bram, never = members["bram"], members["kim"]
+    with browser(server) as person:
+        sign_in(person, bram, cloud, portal)
+    where = tmp_path / "exports"
+    asked = {"member_export": f"{bram.login} {never.login}", "member_export_to": str(where)}
+    said = playbook("member", "-e", json.dumps(asked))
+    archive = where / f"{bram.login}+cloud.zip"
+    assert str(archive) in said and hashlib.sha256(archive.read_bytes()).hexdigest() in said
+    assert archive.stat().st_mode & 0o77 == 0
+    with zipfile.ZipFile(archive) as contents:
+        assert json.loads(contents.read("user.json"))["uid"] == bram.login
+    # who never signed in has a mailbox alone
+    assert sorted(path.name for path in where.glob("*.zip")) == [archive.name, f"{bram.login}.zip", f"{never.login}.zip"]
+    assert host.run("ls -A /var/lib/nextcloud | grep export").stdout == ""
 
 
 def test_who_leaves_leaves_nothing_there(host: Host, members: dict[str, Member], server: str, cloud: str, portal: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from browser import Browser, browser
-from conftest import Answer, Clients, Member, need_app, until
+from conftest import Answer, Clients, Member, need_app, playbook, until
 from testinfra.host import Host
 
 MIB = 1 << 20
@@ -374,3 +377,25 @@ def test_two_members_share_a_budget(programs: dict[str, Cloud]) -> None:
     owed = anna.ask_api("GET", f"{projects}/{trip}/settlement").text
     assert re.search(r'"amount": ?25\b', owed), owed
     assert chloe.ask_api("GET", f"{projects}/{trip}").code in (401, 403, 404)
+
+
+def test_all_of_it_comes_along_with_who_leaves(programs: dict[str, Cloud], tmp_path: Path) -> None:
+    need_app("user_migration")
+    chloe, name = programs["chloe"], "Été à la mer.txt"
+    login, dav = chloe.member.login, f"{chloe.url}remote.php/dav"
+    assert chloe.put(quote(name), "Où est la plage ?") == 201
+    assert chloe.put(quote(name), "À Ostende.") == 204
+    assert chloe.ask(f"{dav}/calendars/{login}/to-do", "--request", "MKCALENDAR").code == 201
+    for where, text in {
+        f"calendars/{login}/personal": EVENT, f"calendars/{login}/to-do": TASK, f"addressbooks/users/{login}/contacts": CARD,
+    }.items():  # fmt: skip
+        one = secrets.token_hex(8)
+        assert chloe.ask(f"{dav}/{where}/{one}", "--request", "PUT", "--data-binary", text.format(id=one)).code == 201
+    playbook("member", "-e", json.dumps({"member_export": login, "member_export_to": str(tmp_path / "exports")}))
+    with zipfile.ZipFile(tmp_path / f"exports/{login}+cloud.zip") as archive:
+        has = {entry: archive.read(entry).decode(errors="replace") for entry in archive.namelist()}
+    assert has[f"files/files/{name}"] == "À Ostende."
+    assert "Où est la plage ?" in [text for entry, text in has.items() if entry.startswith("files/files_versions/")]
+    calendars = "".join(text for entry, text in has.items() if re.fullmatch(r"dav/calendars/.+\.ics", entry))
+    assert "General assembly" in calendars and "Write the minutes" in calendars
+    assert any("Sarah Stranger" in text for entry, text in has.items() if re.fullmatch(r"dav/address_books/.+\.vcf", entry)), has

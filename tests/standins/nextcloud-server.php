@@ -578,6 +578,19 @@ function members_command(string $command, array $given, callable $say): int
             }
             exec('rm -rf ' . escapeshellarg(config()['datadirectory'] . "/$login"));
             return $say('The specified user was deleted');
+        case 'user:export':
+            if ((app_values()['user_migration']['enabled'] ?? 'no') === 'no') {
+                return 1 - $say("Command \"$command\" is not defined.");
+            }
+            $archive = new \ZipArchive();
+            $archive->open($file = "{$given[1]}/{$login}_" . date('Y-m-d_H-i-s') . '.zip', \ZipArchive::CREATE);
+            $archive->addFromString('user.json', json_encode(['uid' => $login, 'enabled' => enabled($login)]));
+            $home = config()['datadirectory'] . "/$login/files";
+            $files = is_dir($home) ? new \RecursiveIteratorIterator(new \RecursiveDirectoryIterator($home, \FilesystemIterator::SKIP_DOTS)) : [];
+            foreach ($files as $path => $_) {
+                $archive->addFile($path, 'files/files' . substr($path, strlen($home)));
+            }
+            return $archive->close() ? $say("Export saved in $file") : 1;
         case 'user:auth-tokens:add':
             $token = bin2hex(random_bytes(36));
             query('INSERT INTO oc_authtoken (uid, token) VALUES (?, ?)', [$login, token_hash($token)]);

@@ -65,13 +65,14 @@ def test_a_profile_is_what_the_member_may_read() -> None:
         member_export.member_profiles([LDIF], ["no answer"])
 
 
-@pytest.mark.parametrize("cloud", [[], ["dyle"]])
+@pytest.mark.parametrize(("cloud", "apps"), [([], []), (["dyle"], []), (["dyle"], [{"name": "user_migration"}])])
 @pytest.mark.parametrize("language", ["fr", "nl", "de", "en"])
-def test_the_letter_says_what_is_what(language: str, cloud: list[str]) -> None:
+def test_the_letter_says_what_is_what(language: str, cloud: list[str], apps: list[dict[str, str]]) -> None:
     text = (ROOT / f"playbooks/templates/export.{language}.txt.j2").read_text()
     # as Ansible has it
     template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
-    letter = template.render(coop_name="Coop $5", coop_domain="coop.test", groups={"nextcloud": cloud})
+    variables = {"coop_name": "Coop $5", "coop_domain": "coop.test", "hostvars": {"dyle": {"nextcloud_apps": apps}}}
+    letter = template.render(variables, groups={"nextcloud": cloud})
     member = {"uid": "alice", "mail": "alice@coop.test", "cn": "Alice Dubois", "preferredLanguage": language}
     profile = {"json": "{}", "ldif": "dn: x"}
     (export,) = member_export.member_exports([member], [profile], {language: letter, "en": letter}, "2026-11-24")
@@ -81,4 +82,5 @@ def test_the_letter_says_what_is_what(language: str, cloud: list[str]) -> None:
     for word in ("Coop $5", "Alice Dubois (alice@coop.test)", "2026", "mail/", "sieve/", "profile.json", "SHA256SUMS"):
         assert word in readme
     assert "$" not in readme.replace("Coop $5", "") and "\r\n\r\n\r\n" not in readme
-    assert ("https://cloud.coop.test" in readme) is bool(cloud)  # what is not in it
+    assert ("https://cloud.coop.test" in readme) is bool(cloud)  # what the cloud has: how to get it, or where it is
+    assert ("alice+cloud.zip" in readme) is bool(apps)
