@@ -554,7 +554,7 @@ function members_command(string $command, array $given, callable $say): int
     $group = str_starts_with($command, 'group:') ? $given[0] : null;
     $login = $given[$group === null ? 0 : 1] ?? null;
     if ($login !== null && !query('SELECT 1 FROM oc_user_oidc WHERE user_id = ?', [$login])) {
-        return 1 - $say($group === null ? 'User does not exist' : 'user not found');
+        return 1 - $say($group === null && $command !== 'user:info' ? 'User does not exist' : 'user not found');
     }
     if ($group !== null && $command !== 'group:add' && !query('SELECT 1 FROM oc_groups WHERE gid = ?', [$group])) {
         return 1 - $say('group not found');
