@@ -197,6 +197,9 @@ def test_an_upgrade_that_is_killed_is_returned_from(host, role, upgrade, begin, 
         process = upgrade(how=begin)
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%'"
         assert eventually(lambda: host.check_output(SQL, waiting) or process.poll() is not None, 180)
+        second = upgrade()
+        assert second.returncode != 0 and "an upgrade is going on: upgrade-nextcloud.service runs" in plain(second), plain(second)
+        assert host.check_output(SQL, waiting) and process.poll() is None  # the first knows nothing of it
         subprocess.run(["pkill", "-KILL", "-f", process.args[4]], check=True)  # its inventory: all processes of this run have it
         assert process.wait() == -signal.SIGKILL
         answer = get("/apps/files/", "-H", "Accept-Language: nl")
@@ -731,12 +734,22 @@ def test_no_password_is_in_the_journal(host):
 # --- the end ------------------------------------------------------------------------------------------------------------
 
 
-def test_removed_it_leaves_what_is_members_and_says_where(host, play, role, status):
-    before = state(host)["config"]["system"]["instanceid"]
-
-    def remove(purge=""):
+@pytest.fixture(scope="module")
+def remove(play):
+    def run(purge=""):
         return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", groups=["coop"])
 
+    return run
+
+
+@pytest.fixture
+def instance(host):
+    """Which Nextcloud it is: what is installed anew has another."""
+    return lambda: state(host)["config"]["system"]["instanceid"]
+
+
+def test_removed_it_leaves_what_is_members_and_says_where(host, remove, role, status, instance):
+    before = instance()
     wrong = remove("yes")
     assert wrong.returncode != 0 and f"give it their directory, {HOME}/data" in plain(wrong) and status()
     run = remove()
@@ -745,7 +758,27 @@ def test_removed_it_leaves_what_is_members_and_says_where(host, play, role, stat
     assert sorted(host.check_output(f"ls {HOME}").split()) == ["config", "data"]
     assert changes(remove()) == set()
     changes(role())
-    assert status()["installed"] is True and state(host)["config"]["system"]["instanceid"] == before
-    purged = remove(f"{HOME}/data")
-    assert changes(purged) and "Members' files are gone" in plain(purged).replace("''", "'"), plain(purged)
+    assert status()["installed"] is True and instance() == before
+
+
+def test_back_with_newer_pins_it_waits_for_the_upgrade(host, remove, role, upgrade, status, instance, standin):
+    before = instance()
+    assert changes(remove())
+    patched = re.sub(r"\d+$", lambda last: str(int(last[0]) + 1), NEW)
+    newer = pins(nextcloud_server_34=patched)
+    run = role(**newer)
+    assert run.returncode != 0 and f"the database is of Nextcloud {NEW}" in plain(run), plain(run)
+    of_contacts = f"sed -i s/max-version=.34./max-version=%s/ {HOME}/custom_apps/contacts/appinfo/info.xml"
+    host.check_output(of_contacts, '"33"')
+    run = upgrade(**newer)
+    assert run.returncode != 0 and "contacts was turned off" in plain(run), plain(run)
+    assert "The database is as it was, and members wait until it is upgraded" in plain(run) and status()["needsDbUpgrade"] is True
+    host.check_output(of_contacts.replace("34", "33"), '"34"')
+    assert "Bring the database to them" in changes(upgrade(**newer))
+    assert status()["version"].startswith(f"{patched}.") and status()["needsDbUpgrade"] is False and instance() == before
+
+
+def test_purged_members_files_are_gone(host, remove):
+    run = remove(f"{HOME}/data")
+    assert changes(run) and "Members' files are gone" in plain(run).replace("''", "'"), plain(run)
     assert host.check_output(f"ls {HOME}") == ""
