@@ -120,8 +120,19 @@ class Browser:
                 "Emulation.setDeviceMetricsOverride",
                 {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
             )
+            self.stand_still()
             yield width
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[no-untyped-call]
+
+    def stand_still(self) -> None:
+        """Wait until two looks at the page are one: it takes to another width in steps, and fades what it changes."""
+        looks = [""]
+
+        def same() -> bool:
+            looks.append(self.driver.get_screenshot_as_base64())
+            return looks[-1] == looks[-2]
+
+        until("a page that stands still", same)
 
     def keep(self, name: str) -> None:
         """Save what the page looks like."""
