@@ -1,7 +1,8 @@
 """Service manifests, and what the house makes of them.
 
 A service says once, in `<service>_manifest` (group_vars/<service>.yml; group name == service), what it needs.
-`MANIFEST` below is the whole vocabulary; an unknown key is refused. Pure functions; usage, word for word:
+`MANIFEST` below is the whole vocabulary, of which docs/manifests.md says what each key is for; an unknown key is refused.
+Pure functions; usage, word for word:
 
     house: "{{ hostvars | manifests(groups) }}"                                  # group_vars/all/house.yml
         {service: {hosts: [inventory names], manifest: {every key, with its default}}}
@@ -30,27 +31,6 @@ A service says once, in `<service>_manifest` (group_vars/<service>.yml; group na
         [{service, title: {fr, nl, de, en}, description: {fr, nl, de, en} or None, url, plans: [] for everybody}]
     portal_clients: "{{ house | portal_clients(hostvars) }}"
         [{id: <service>, secret, plans, redirect_uris, … every key of `portal.client`}]
-
-Beyond DESIGN.md, a manifest may say:
-    names: ["@"]        the cooperative's domain itself: its front page
-    host_names: ns      ns1 for the service's first host, ns2 for the second…: names that outlive a host
-                        (registrars of every member's domain know the name servers by them)
-    names_everywhere: [mta-sts]   names in the cooperative's domain and in each member's own: address records in every zone,
-                a vhost for each if it has one, and certificates. A member's domain has one of its own (`mail-famille.example`),
-                so that one that left, or is not delegated yet, holds up no other, and an authority's limit of names is far.
-    `{host}` in a record's value: one record for each host of the service, by its host name (`ns1`, else the
-    host's own); `{domain}` in name or value: the zone. TXT values are plain text, quoted and cut here.
-        records: [{domains: all, name: "@", type: NS, value: "{host}.{{ coop_domain }}."}]
-    databases: [{name: portal}]   PostgreSQL databases for the service alone, on the host of the group `postgresql`. It signs in
-                as the role <service> with the secret `vault_postgresql_<service>`, which need not be listed in `secrets`,
-                on all its hosts together `connections` times at once (20): so no service takes what others need.
-                `pooled_for: portal` is a system user of the service's hosts who reaches it by /run/pgbouncer, no password needed,
-                for who connects anew for each request; the service is then a child of the group `pgbouncer` (groups.yml).
-    bans:       lines of the journal that are a failed sign-in, and ports that close to who has too many (docs/fail2ban.md)
-    sends_as: [no-reply]   local parts in the cooperative's domain by which the service's hosts may hand mail to the mail host
-    portal:     what members see of it, and how it signs them in (docs/portal.md). `title` and `url` are a tile; `client` makes
-                the service a client of the portal's OpenID Connect, its id the service's name, with the secret
-                `vault_portal_<service>`; `plans` are those whose members see the tile and may enter. One may lack the other.
 """
 
 from __future__ import annotations
