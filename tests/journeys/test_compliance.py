@@ -251,7 +251,7 @@ def test_ssh(inventory: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", COOP_HOSTS)
 def test_units_are_confined(coop: dict[str, Host], name: str) -> None:
-    """systemd's own judgement of each daemon that listens: 4.0 at most, 6.0 where its role says why."""
+    """systemd's own judgement of each daemon that listens: 4.0 at most, but for WITH_A_REASON."""
     listening = coop[name].check_output(
         "ss -Hltnup | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2 | xargs -r -n1 ps -o unit= -p | sort -u"
     )
