@@ -15,10 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tables() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping by language, wherever a role keeps its texts."""
+    """Every mapping by language, wherever a role keeps its texts and whatever it calls them."""
     for path in sorted([*ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("roles/*/files/**/*.yml")]):
         for name, value in (yaml.safe_load(path.read_text()) or {}).items():
-            if str(name).endswith("texts") and isinstance(value, dict):
+            if not isinstance(value, dict):
+                continue
+            tables_by_language = {*LANGUAGES} & {*value} and all(isinstance(table, dict) for table in value.values())
+            if str(name).endswith("texts") or tables_by_language:
                 yield f"{path.relative_to(ROOT)}: {name}", value
 
 
