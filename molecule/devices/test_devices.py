@@ -114,6 +114,33 @@ def test_the_end_of_the_portals_session_is_the_end_here(host):
     assert before
 
 
+def test_whose_session_is_over_is_told_so_where_they_are(host):
+    """A redirect from a form would lead to the portal, where the page's own policy keeps a browser from following it."""
+    ann = Visitor(host, "ann")
+    password = ann.make()
+    csrf = re.search(r'name="csrf" value="([^"]+)"', ann.ask("/language/nl").text)[1]
+    token = host.check_output("curl -sS https://auth.coop.test/logout-token")
+    host.check_output(f"curl -sSf --data logout_token=%s {URL}/backchannel-logout", token)
+    for path in (f"/devices/{password[:6]}/revoke", "/devices"):
+        ann.ask(path, f"--data csrf={csrf} --data name=x")
+        assert (ann.status, ann.url) == (401, URL + path)
+        assert "er is niets gewijzigd" in ann.text and '<a class="button" href="/signin">' in ann.text
+    assert enters(host, "ann", password), "it is revoked, and the page says that nothing changed"
+    # the link leads back, still in the language that was chosen
+    ann.ask("/signin")
+    assert (ann.status, ann.url) == (200, f"{URL}/") and "Mijn toestellen" in ann.text and password[:6] in ann.text
+    assert ann.text.count("/revoke") == 1, "a device was made"
+    assert ann.post(f"/devices/{password[:6]}/revoke").status == 200 and not enters(host, "ann", password)
+
+
+def test_who_asks_for_the_headers_alone_is_led_like_who_asks_for_the_page(host):
+    ann = Visitor(host, "ann").ask("/")
+    head = "curl -sSI -o /dev/null -w '%{http_code} %{redirect_url}'"
+    assert host.check_output(f"{head} -b {ann.jar} {URL}/").strip() == "200"
+    assert host.check_output(f"{head} {URL}/") == f"302 {URL}/signin"
+    assert host.check_output(f"{head} {URL}/signin").startswith("302 https://auth.coop.test/oauth2/authorize?")
+
+
 # --- passwords of devices ---------------------------------------------------------------------------------------------
 
 
