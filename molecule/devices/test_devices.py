@@ -216,6 +216,7 @@ def test_the_profiles_are_signed_and_have_the_members_own_values(host):
     assert (account["OutgoingMailServerPortNumber"], account["OutgoingMailServerUseSSL"]) == (465, True)
     assert not any("Password" in key and "Same" not in key and "Auth" not in key for key in account)
     assert account["EmailAccountName"] == "ann Test"
+    assert account["OutgoingPasswordSameAsIncomingPassword"] is True, "the guide says to enter it once"
     calendar, contacts = profile(host, f"{link}/calendar.mobileconfig")["PayloadContent"]
     assert (calendar["PayloadType"], contacts["PayloadType"]) == ("com.apple.caldav.account", "com.apple.carddav.account")
     for kind, values in (("CalDAV", calendar), ("CardDAV", contacts)):
@@ -226,6 +227,20 @@ def test_the_profiles_are_signed_and_have_the_members_own_values(host):
             "ann",
         ]
         assert not any("Password" in key for key in values)
+
+
+def test_the_page_that_shows_the_password_has_the_profiles_and_leads_nowhere_else(host):
+    """Going back to it would make another device: a download leaves it open, a page in its place does not."""
+    ann = Visitor(host, "ann")
+    assert ann.make() in ann.text
+    links = re.findall("<a [^>]+>", ann.text.partition("<main")[2])
+    guides = [link for link in links if 'href="https://coop.test/' in link]
+    assert guides and all('target="_blank"' in guide for guide in guides), "they take its place"
+    mail, calendar, done = (re.search('href="([^"]+)"', link)[1] for link in links if link not in guides)
+    assert done == "/" and mail.endswith("/mail.mobileconfig") and calendar.endswith("/calendar.mobileconfig")
+    for link in (mail, calendar):
+        assert profile(host, link)["PayloadContent"]
+        assert "attachment" in host.check_output("curl -sSf -o /dev/null -w '%%header{content-disposition}' %s", link)
 
 
 def test_a_link_that_was_altered_opens_nothing(host):

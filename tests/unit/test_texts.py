@@ -60,3 +60,14 @@ def test_what_is_missing_is_found() -> None:
     ):
         assert list(flaws(good | {"nl": change})) == [said]
     assert list(flaws({key: value for key, value in good.items() if key != "de"})) == ["de is missing"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_guide_names_the_button_as_it_is(language: str) -> None:
+    """They are of two roles, which read nothing of each other."""
+    front, devices = (
+        yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())[f"__{role}_texts"][language]
+        for role in ("front", "devices")
+    )
+    quoted = [re.findall(r"[«‘„“]\s?(.+?)\s?[»’“”]", step) for step in front["steps_iphone"]]
+    assert [devices["download"]] in quoted
