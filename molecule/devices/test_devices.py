@@ -250,6 +250,20 @@ def test_a_link_that_was_altered_opens_nothing(host):
         assert Visitor(host).ask(f"{link[:-3]}abc/{name}.mobileconfig").status == 404
 
 
+def test_the_web_server_does_not_keep_a_link_that_works(host):
+    link = re.search(rf"{URL}/p/[\w.-]+", Visitor(host, "ann").ask("/").text)[0]
+    token = link.removeprefix(f"{URL}/p/")
+    assert profile(host, f"{link}/mail.mobileconfig")
+    for scheme in ("https:", "http:"):
+        assert "mail.mobileconfig" in Visitor(host).ask(link.replace("https:", scheme)).text
+    log = host.file("/var/log/nginx/access.log").content_string
+    assert ' devices.coop.test "GET /signin HTTP' in log and ' devices.coop.test "GET /p/- HTTP' in log
+    assert not re.search(r"/p/[^- ]", log), "a link of these tests"
+    payload = token.split(".")[0]  # who it is, whatever the rest says
+    kept = host.run("grep -rl -e %s /var/log; journalctl --no-pager -o cat | grep -e %s", payload, payload)
+    assert not kept.stdout, kept.stdout
+
+
 # --- what it is -------------------------------------------------------------------------------------------------------
 
 
