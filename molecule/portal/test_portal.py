@@ -338,6 +338,18 @@ class TestFaults:
             host.check_output(f"systemctl start {unit}")
         assert eventually(lambda: Browser(browser.address, browser.trust).sign_in("ann", PASSWORD).status == 302, 30)
 
+    def test_the_page_meanwhile_has_a_policy_that_its_style_passes(self, browser: Browser) -> None:
+        """The web server's own: it sends no policy at this name, as the portal sends one for each of its pages."""
+        assert "content-security-policy" in browser.get("/").headers
+        answer = browser.get("/static/coop/unavailable.html")
+        assert answer.status == 200
+        head, _, rest = answer.text.partition('<meta http-equiv="Content-Security-Policy" content="default-src \'self\'">')
+        assert rest, answer.text
+        assert "<link" in rest and "<link" not in head, "it holds for what comes after"
+        assert not re.search(r"<style|<script|\s(?:style|on\w+)=", answer.text), "it would not be applied"
+        (style,) = re.findall('<link rel="stylesheet" href="(/[^"]+)">', rest)
+        assert "font" in browser.get(style).text and not re.search(r"url\(|@import", browser.get(style).text)
+
 
 class TestTiles:
     def test_a_member_sees_those_of_their_plan(self, browser: Browser) -> None:
