@@ -14,6 +14,7 @@ from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
 
@@ -403,3 +404,38 @@ class TestConfiguration:
         score = host.check_output(f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
         assert float(score.split(":")[1].split()[0]) <= 4.0, score
         assert host.check_output(f"systemctl show --value -p User {UNIT}") == "portal"
+
+
+class TestSecrets:
+    """At the end, when all of the above was tried."""
+
+    TYPED: ClassVar = [PASSWORD, "wrong one", "bob is my password", "another horse 8", "a third horse 9", "a fourth horse 0"]
+
+    def test_what_is_kept_of_a_sign_in_opens_nothing(
+        self, host: Any, browser: Browser, service: Callable[[str], Service]
+    ) -> None:
+        passwords = TestPasswords()
+        before = passwords.mails(host)
+        passwords.ask_for_link(browser, "bob@coop.test")
+        link, _ = passwords.link(host, before)
+        assert browser.get(link).error == "71"
+        browser.cookies.clear()
+        assert browser.sign_in("bob", "wrong one").error == "5"
+        assert browser.sign_in("bob", PASSWORD).status == 302
+        secrets = {*self.TYPED, browser.cookies["perron"], *parse_qs(urlsplit(link).query)["mail_token"]}
+        for name in ("app", "jwt"):
+            client = service(name)
+            code = browser.get(client.authorize_url()).query["code"]
+            tokens = client.tokens(code).json
+            assert client.userinfo(tokens["access_token"]).status == 200
+            secrets |= {code, client.secret} | {tokens[key] for key in tokens if key.endswith("_token")}
+        assert all(len(secret) > 8 for secret in secrets) and len(secrets) >= 14
+        # the scenario's own of the directory, the database and every client ends alike
+        secrets.add(service("app").secret.removeprefix("client-"))
+        journal = host.check_output("journalctl --no-pager -o cat")
+        log = host.check_output("zcat -f /var/log/nginx/access.log*")
+        # it is there, and says who came and what was asked
+        assert "Bad password for bob" in journal and '"GET /resetpwd HTTP' in log and '"POST /oauth2/token HTTP' in log
+        for where, text in (("journal", journal), ("access.log", log)):
+            found = {secret for secret in secrets for form in (secret, quote(secret), quote_plus(secret)) if form in text}
+            assert not found, (where, found)
