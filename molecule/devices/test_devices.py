@@ -3,21 +3,13 @@
 import json
 import plistlib
 import re
-import time
 
 import pytest
+from conftest import AUTHORITY, eventually
 
 URL = "https://devices.coop.test"
 SUFFIX = "dc=coop,dc=test"
 PASSWORD = "correct-Horse-7"
-CA = "/usr/local/share/ca-certificates/scenario.crt"
-
-
-def eventually(question, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (answer := question()) and time.monotonic() < deadline:
-        time.sleep(0.3)
-    return answer
 
 
 class Visitor:
@@ -198,7 +190,9 @@ def test_names_and_numbers_have_bounds(host):
 def profile(host, url):
     """What Apple's device finds in it; signed by whom it trusts, and not without."""
     host.check_output("curl -sSf -o /run/profile %s", url)
-    verified = host.run(f"openssl cms -verify -inform DER -in /run/profile -CAfile {CA} -purpose any -out /run/profile.plist")
+    verified = host.run(
+        f"openssl cms -verify -inform DER -in /run/profile -CAfile {AUTHORITY} -purpose any -out /run/profile.plist"
+    )
     assert verified.rc == 0, verified.stderr
     assert host.run("openssl cms -verify -inform DER -in /run/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
     return plistlib.loads(host.file("/run/profile.plist").content)

@@ -17,29 +17,13 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
+from conftest import eventually
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Browser, Service, claims  # it is beside this file, and no package
 
 PASSWORD = "correct horse 7"
 UNIT = "lemonldap-ng-fastcgi-server"
-
-
-def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()) and time.monotonic() < deadline:
-        time.sleep(0.3)
-    return found
-
-
-@pytest.fixture(scope="module")
-def trust(host: Any) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=host.file("/usr/local/share/ca-certificates/scenario.crt").content_string)
-
-
-@pytest.fixture(scope="module")
-def address(host: Any) -> str:
-    return str(host.check_output("hostname -I").split()[0])
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +33,8 @@ def configuration(host: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def browser(host: Any, address: str, trust: ssl.SSLContext) -> Browser:
-    new = Browser(address, trust)
+def browser(host: Any, address: str, tls: ssl.SSLContext) -> Browser:
+    new = Browser(address, tls)
     assert eventually(lambda: new.get("/ping").status == 200), host.run(f"journalctl -n 30 -u {UNIT}").stdout
     new.cookies.clear()
     return new

@@ -7,7 +7,6 @@ import imaplib
 import json
 import re
 import socket
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -15,30 +14,12 @@ import urllib.request
 from email.message import EmailMessage
 
 import pytest
+from conftest import eventually
 
-AUTHORITY = "/usr/local/share/ca-certificates/scenario.crt"
 WEBMAIL = "https://webmail.coop.test"
 PORTAL = "https://auth.coop.test"
 PASSWORD = "correct-Horse-7"
 AJAX = {"X-Requested-With": "XMLHttpRequest"}
-
-
-def eventually(question, seconds=30):
-    """The first true answer; the last one if none came in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := question()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return answer
-
-
-@pytest.fixture(scope="module")
-def address(host):
-    return host.check_output("hostname -I").split()[0]
-
-
-@pytest.fixture(scope="module")
-def tls(host):
-    return ssl.create_default_context(cadata=host.file(AUTHORITY).content_string)
 
 
 @pytest.fixture(scope="module", autouse=True)
