@@ -25,11 +25,13 @@ VHOST: dict[str, dict[str, Any]] = {
     "from": {"type": "raw", "default": "any"},
     "headers": {"type": "dict", "default": {}},
     "body_mib": {"type": "int", "default": 1},
+    "secret_below": {"type": "list", "elements": "str", "default": []},
     "extra": TEXT,
 }
 HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 # A path behind the server would replace what was asked for
 SERVER = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?|http://unix:/[^\s;:]+")
+PATH = re.compile(r"/([A-Za-z0-9._~-]+/)+")
 HEADER = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -53,6 +55,11 @@ def vhost_flaws(vhosts: Sequence[Mapping[str, Any]]) -> list[str]:
             flaws.append(f"{name}.php: needs the directory of its files; set root")
         if int(vhost.get("body_mib", 1)) < 1:
             flaws.append(f"{name}.body_mib: {vhost['body_mib']} would be no limit at all; give it 1 or more")
+        flaws += [
+            f"{name}.secret_below: '{path}' must be a path from / to /, plain as clients ask for it"
+            for path in vhost.get("secret_below", [])
+            if not PATH.fullmatch(path)
+        ]
         for header, value in vhost.get("headers", {}).items():
             if not HEADER.fullmatch(header) or "\n" in str(value):
                 flaws.append(f"{name}.headers: '{header}' must be a header's name, its value one line")

@@ -3,21 +3,13 @@
 import json
 import plistlib
 import re
-import time
 
 import pytest
+from conftest import AUTHORITY, eventually
 
 URL = "https://devices.coop.test"
 SUFFIX = "dc=coop,dc=test"
 PASSWORD = "correct-Horse-7"
-CA = "/usr/local/share/ca-certificates/scenario.crt"
-
-
-def eventually(question, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (answer := question()) and time.monotonic() < deadline:
-        time.sleep(0.3)
-    return answer
 
 
 class Visitor:
@@ -114,6 +106,33 @@ def test_the_end_of_the_portals_session_is_the_end_here(host):
     assert before
 
 
+def test_whose_session_is_over_is_told_so_where_they_are(host):
+    """A redirect from a form would lead to the portal, where the page's own policy keeps a browser from following it."""
+    ann = Visitor(host, "ann")
+    password = ann.make()
+    csrf = re.search(r'name="csrf" value="([^"]+)"', ann.ask("/language/nl").text)[1]
+    token = host.check_output("curl -sS https://auth.coop.test/logout-token")
+    host.check_output(f"curl -sSf --data logout_token=%s {URL}/backchannel-logout", token)
+    for path in (f"/devices/{password[:6]}/revoke", "/devices"):
+        ann.ask(path, f"--data csrf={csrf} --data name=x")
+        assert (ann.status, ann.url) == (401, URL + path)
+        assert "er is niets gewijzigd" in ann.text and '<a class="button" href="/signin">' in ann.text
+    assert enters(host, "ann", password), "it is revoked, and the page says that nothing changed"
+    # the link leads back, still in the language that was chosen
+    ann.ask("/signin")
+    assert (ann.status, ann.url) == (200, f"{URL}/") and "Mijn toestellen" in ann.text and password[:6] in ann.text
+    assert ann.text.count("/revoke") == 1, "a device was made"
+    assert ann.post(f"/devices/{password[:6]}/revoke").status == 200 and not enters(host, "ann", password)
+
+
+def test_who_asks_for_the_headers_alone_is_led_like_who_asks_for_the_page(host):
+    ann = Visitor(host, "ann").ask("/")
+    head = "curl -sSI -o /dev/null -w '%{http_code} %{redirect_url}'"
+    assert host.check_output(f"{head} -b {ann.jar} {URL}/").strip() == "200"
+    assert host.check_output(f"{head} {URL}/") == f"302 {URL}/signin"
+    assert host.check_output(f"{head} {URL}/signin").startswith("302 https://auth.coop.test/oauth2/authorize?")
+
+
 # --- passwords of devices ---------------------------------------------------------------------------------------------
 
 
@@ -171,7 +190,9 @@ def test_names_and_numbers_have_bounds(host):
 def profile(host, url):
     """What Apple's device finds in it; signed by whom it trusts, and not without."""
     host.check_output("curl -sSf -o /run/profile %s", url)
-    verified = host.run(f"openssl cms -verify -inform DER -in /run/profile -CAfile {CA} -purpose any -out /run/profile.plist")
+    verified = host.run(
+        f"openssl cms -verify -inform DER -in /run/profile -CAfile {AUTHORITY} -purpose any -out /run/profile.plist"
+    )
     assert verified.rc == 0, verified.stderr
     assert host.run("openssl cms -verify -inform DER -in /run/profile -purpose any -no-CAfile -no-CApath -no-CAstore").rc != 0
     return plistlib.loads(host.file("/run/profile.plist").content)
@@ -189,6 +210,7 @@ def test_the_profiles_are_signed_and_have_the_members_own_values(host):
     assert (account["OutgoingMailServerPortNumber"], account["OutgoingMailServerUseSSL"]) == (465, True)
     assert not any("Password" in key and "Same" not in key and "Auth" not in key for key in account)
     assert account["EmailAccountName"] == "ann Test"
+    assert account["OutgoingPasswordSameAsIncomingPassword"] is True, "the guide says to enter it once"
     calendar, contacts = profile(host, f"{link}/calendar.mobileconfig")["PayloadContent"]
     assert (calendar["PayloadType"], contacts["PayloadType"]) == ("com.apple.caldav.account", "com.apple.carddav.account")
     for kind, values in (("CalDAV", calendar), ("CardDAV", contacts)):
@@ -201,11 +223,39 @@ def test_the_profiles_are_signed_and_have_the_members_own_values(host):
         assert not any("Password" in key for key in values)
 
 
+def test_the_page_that_shows_the_password_has_the_profiles_and_leads_nowhere_else(host):
+    """Going back to it would make another device: a download leaves it open, a page in its place does not."""
+    ann = Visitor(host, "ann")
+    assert ann.make() in ann.text
+    links = re.findall("<a [^>]+>", ann.text.partition("<main")[2])
+    guides = [link for link in links if 'href="https://coop.test/' in link]
+    assert guides and all('target="_blank"' in guide for guide in guides), "they take its place"
+    mail, calendar, done = (re.search('href="([^"]+)"', link)[1] for link in links if link not in guides)
+    assert done == "/" and mail.endswith("/mail.mobileconfig") and calendar.endswith("/calendar.mobileconfig")
+    for link in (mail, calendar):
+        assert profile(host, link)["PayloadContent"]
+        assert "attachment" in host.check_output("curl -sSf -o /dev/null -w '%%header{content-disposition}' %s", link)
+
+
 def test_a_link_that_was_altered_opens_nothing(host):
     link = re.search(rf"{URL}/p/[\w.-]+", Visitor(host, "ann").ask("/").text)[0]
     assert Visitor(host).ask(link[:-3] + "abc").status == 404
     for name in ("mail", "calendar"):
         assert Visitor(host).ask(f"{link[:-3]}abc/{name}.mobileconfig").status == 404
+
+
+def test_the_web_server_does_not_keep_a_link_that_works(host):
+    link = re.search(rf"{URL}/p/[\w.-]+", Visitor(host, "ann").ask("/").text)[0]
+    token = link.removeprefix(f"{URL}/p/")
+    assert profile(host, f"{link}/mail.mobileconfig")
+    for scheme in ("https:", "http:"):
+        assert "mail.mobileconfig" in Visitor(host).ask(link.replace("https:", scheme)).text
+    log = host.file("/var/log/nginx/access.log").content_string
+    assert ' devices.coop.test "GET /signin HTTP' in log and ' devices.coop.test "GET /p/- HTTP' in log
+    assert not re.search(r"/p/[^- ]", log), "a link of these tests"
+    payload = token.split(".")[0]  # who it is, whatever the rest says
+    kept = host.run("grep -rl -e %s /var/log; journalctl --no-pager -o cat | grep -e %s", payload, payload)
+    assert not kept.stdout, kept.stdout
 
 
 # --- what it is -------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@
 
 import json
 import re
-import time
 from itertools import count
 
 import pytest
+from conftest import eventually
 
 HOST = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 JAIL = {"ssh": "ssh", "smtp": "port-25"}  # all others are one: sign-in
@@ -17,13 +17,6 @@ PORT = {"ssh": 22, "smtp": 25, "imaps": 993, "pop3s": 995, "sieve": 4190, "submi
 WRONG, MEMBER = "guessed-at-random", "ann@coop.test"
 CLIENTS = count(20)
 LENGTHS = "select bantime from bans where ip = '{}' order by timeofban"
-
-
-def poll(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (held := condition()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return held
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +74,7 @@ def shut_out(host, family=4, protocol="imaps", **options):
     """Another client, after twenty failures."""
     client = next(CLIENTS)
     sign_in(host, protocol, address(family, client), times=20, **options)
-    assert poll(lambda: address(family, client) in banned(host)), host.run("journalctl -n 60 -t fail2ban -t dovecot").stdout
+    assert eventually(lambda: address(family, client) in banned(host)), host.run("journalctl -n 60 -t fail2ban -t dovecot").stdout
     return client
 
 
@@ -94,10 +87,10 @@ def test_nineteen_failures_do_not_and_twenty_do(host, protocol, family):
     jail = JAIL.get(protocol, "sign-in")
     before = failures(host, jail)
     assert sign_in(host, protocol, guesser, times=19) == ["wrong"] * 19
-    assert poll(lambda: failures(host, jail) == before + 19), host.run("journalctl -n 80").stdout
+    assert eventually(lambda: failures(host, jail) == before + 19), host.run("journalctl -n 80").stdout
     assert guesser not in banned(host, jail)
     assert sign_in(host, protocol, guesser) == ["wrong"], "nineteen were enough"
-    assert poll(lambda: guesser in banned(host, jail)), host.run("journalctl -n 80").stdout
+    assert eventually(lambda: guesser in banned(host, jail)), host.run("journalctl -n 80").stdout
     assert sign_in(host, protocol, guesser, right=True) == ["refused"]
     # where nobody can sign in, others are told so as before
     assert sign_in(host, protocol, other, right=True) == ["wrong" if protocol == "smtp" else "in"]
@@ -111,7 +104,7 @@ def test_a_members_slips_are_forgotten(host):
     before = failures(host, "sign-in")
     assert sign_in(host, "imaps", member, times=25, right=True) == ["in"] * 25
     assert sign_in(host, "imaps", member, times=3) == ["wrong"] * 3
-    assert poll(lambda: failures(host, "sign-in") == before + 3)
+    assert eventually(lambda: failures(host, "sign-in") == before + 3)
     assert sign_in(host, "imaps", member, right=True) == ["in"]
 
 
@@ -136,7 +129,7 @@ def test_sysadmins_are_never_shut_out(host):
         assert sign_in(host, "imaps", address(family, 9), times=25) == ["wrong"] * 25
         # somebody else's failures after those are counted, theirs are not
         assert sign_in(host, "imaps", address(family, next(CLIENTS))) == ["wrong"]
-        assert poll(lambda before=before: failures(host, "sign-in") == before + 1)
+        assert eventually(lambda before=before: failures(host, "sign-in") == before + 1)
         assert address(family, 9) not in banned(host)
         assert sign_in(host, "imaps", address(family, 9), right=True) == ["in"]
 
@@ -144,7 +137,7 @@ def test_sysadmins_are_never_shut_out(host):
 def test_nor_is_who_is_never_shut_out_by_a_neighbour(host):
     """Client 59 has an address of the cooperative's beside the one that guesses."""
     sign_in(host, "imaps", address(6, 59), times=20)
-    assert poll(lambda: address(6, 59) in banned(host))
+    assert eventually(lambda: address(6, 59) in banned(host))
     assert sign_in(host, "imaps", address(6, 59), right=True) == ["refused"]
     assert sign_in(host, "imaps", address(6, 59, of=3), right=True) == ["in"]
 
@@ -165,9 +158,9 @@ def test_bans_outlive_a_change_of_the_firewall_and_a_restart(host):
         "systemctl kill --signal=KILL fail2ban",
     ):
         host.check_output(change)
-        assert poll(lambda: not knock(host, four, 993) and not knock(host, six, 993)), change
+        assert eventually(lambda: not knock(host, four, 993) and not knock(host, six, 993)), change
         assert knock(host, four, 22), change
-    assert poll(lambda: host.run("fail2ban-client ping").rc == 0)
+    assert eventually(lambda: host.run("fail2ban-client ping").rc == 0)
 
 
 def test_who_comes_back_is_shut_out_for_longer(host):
@@ -179,10 +172,10 @@ def test_who_comes_back_is_shut_out_for_longer(host):
             return [seconds for (seconds,) in ask(host, LENGTHS.format(guesser))]
 
         for expected in ([3], [3, 6]):
-            assert poll(lambda: guesser not in banned(host) and knock(host, guesser, 993)), "the ban does not end"
+            assert eventually(lambda: guesser not in banned(host) and knock(host, guesser, 993)), "the ban does not end"
             sign_in(host, "imaps", guesser, times=20)
             # the next may be there already: what a repeater does counts double, and twenty are more than enough
-            assert poll(lambda expected=expected: times()[: len(expected)] == expected), times()
+            assert eventually(lambda expected=expected: times()[: len(expected)] == expected), times()
     finally:
         host.check_output("fail2ban-client set sign-in bantime 600")
     settings = {

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 
 import pytest
 from conftest import eventually
@@ -216,6 +217,25 @@ def test_logs_have_networks_and_no_queries(host, ask):
     lines = {line.split()[0] for line in log.splitlines() if '"GET /family' in line}
     assert lines == {"127.9.8.0", "fd00:1:2::"}
     assert "secret" not in log and "127.9.8.7" not in log
+
+
+def test_a_path_that_is_a_secret_is_not_logged_where_the_vhost_says_so(host, ask):
+    for url in (
+        "https://www.coop.test/opened/hidden-1",
+        "https://www.coop.test/opened/hidden-2/x?y",
+        "https://www.coop.test/opened/",
+    ):
+        assert ask(url).status == 404
+    assert ask("http://www.coop.test/opened/hidden-3").status == 301
+    # another path of the vhost, and the same of another
+    assert ask("https://www.coop.test/opened-shown").status == 404
+    assert ask("https://app.coop.test/opened/shown").status == 200
+    log = host.file("/var/log/nginx/access.log").content_string
+    asked = re.findall(r' (\S+) "GET (/opened\S*) HTTP/[\d.]+" (\d+) ', log)
+    www, app = "www.coop.test", "app.coop.test"
+    hidden = [(www, "/opened/-", "404")] * 2 + [(www, "/opened/", "404"), (www, "/opened/-", "301")]
+    assert asked[-6:] == [*hidden, (www, "/opened-shown", "404"), (app, "/opened/shown", "200")]
+    assert "hidden-" not in log
 
 
 def test_logs_are_turned_over_and_nginx_goes_on_in_the_new_one(host, ask):

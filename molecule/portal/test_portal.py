@@ -14,31 +14,16 @@ from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
+from conftest import eventually
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Browser, Service, claims  # it is beside this file, and no package
 
 PASSWORD = "correct horse 7"
 UNIT = "lemonldap-ng-fastcgi-server"
-
-
-def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()) and time.monotonic() < deadline:
-        time.sleep(0.3)
-    return found
-
-
-@pytest.fixture(scope="module")
-def trust(host: Any) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=host.file("/usr/local/share/ca-certificates/scenario.crt").content_string)
-
-
-@pytest.fixture(scope="module")
-def address(host: Any) -> str:
-    return str(host.check_output("hostname -I").split()[0])
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +33,8 @@ def configuration(host: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def browser(host: Any, address: str, trust: ssl.SSLContext) -> Browser:
-    new = Browser(address, trust)
+def browser(host: Any, address: str, tls: ssl.SSLContext) -> Browser:
+    new = Browser(address, tls)
     assert eventually(lambda: new.get("/ping").status == 200), host.run(f"journalctl -n 30 -u {UNIT}").stdout
     new.cookies.clear()
     return new
@@ -338,6 +323,18 @@ class TestFaults:
             host.check_output(f"systemctl start {unit}")
         assert eventually(lambda: Browser(browser.address, browser.trust).sign_in("ann", PASSWORD).status == 302, 30)
 
+    def test_the_page_meanwhile_has_a_policy_that_its_style_passes(self, browser: Browser) -> None:
+        """The web server's own: it sends no policy at this name, as the portal sends one for each of its pages."""
+        assert "content-security-policy" in browser.get("/").headers
+        answer = browser.get("/static/coop/unavailable.html")
+        assert answer.status == 200
+        head, _, rest = answer.text.partition('<meta http-equiv="Content-Security-Policy" content="default-src \'self\'">')
+        assert rest, answer.text
+        assert "<link" in rest and "<link" not in head, "it holds for what comes after"
+        assert not re.search(r"<style|<script|\s(?:style|on\w+)=", answer.text), "it would not be applied"
+        (style,) = re.findall('<link rel="stylesheet" href="(/[^"]+)">', rest)
+        assert "font" in browser.get(style).text and not re.search(r"url\(|@import", browser.get(style).text)
+
 
 class TestTiles:
     def test_a_member_sees_those_of_their_plan(self, browser: Browser) -> None:
@@ -391,3 +388,38 @@ class TestConfiguration:
         score = host.check_output(f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
         assert float(score.split(":")[1].split()[0]) <= 4.0, score
         assert host.check_output(f"systemctl show --value -p User {UNIT}") == "portal"
+
+
+class TestSecrets:
+    """At the end, when all of the above was tried."""
+
+    TYPED: ClassVar = [PASSWORD, "wrong one", "bob is my password", "another horse 8", "a third horse 9", "a fourth horse 0"]
+
+    def test_what_is_kept_of_a_sign_in_opens_nothing(
+        self, host: Any, browser: Browser, service: Callable[[str], Service]
+    ) -> None:
+        passwords = TestPasswords()
+        before = passwords.mails(host)
+        passwords.ask_for_link(browser, "bob@coop.test")
+        link, _ = passwords.link(host, before)
+        assert browser.get(link).error == "71"
+        browser.cookies.clear()
+        assert browser.sign_in("bob", "wrong one").error == "5"
+        assert browser.sign_in("bob", PASSWORD).status == 302
+        secrets = {*self.TYPED, browser.cookies["perron"], *parse_qs(urlsplit(link).query)["mail_token"]}
+        for name in ("app", "jwt"):
+            client = service(name)
+            code = browser.get(client.authorize_url()).query["code"]
+            tokens = client.tokens(code).json
+            assert client.userinfo(tokens["access_token"]).status == 200
+            secrets |= {code, client.secret} | {tokens[key] for key in tokens if key.endswith("_token")}
+        assert all(len(secret) > 8 for secret in secrets) and len(secrets) >= 14
+        # the scenario's own of the directory, the database and every client ends alike
+        secrets.add(service("app").secret.removeprefix("client-"))
+        journal = host.check_output("journalctl --no-pager -o cat")
+        log = host.check_output("zcat -f /var/log/nginx/access.log*")
+        # it is there, and says who came and what was asked
+        assert "Bad password for bob" in journal and '"GET /resetpwd HTTP' in log and '"POST /oauth2/token HTTP' in log
+        for where, text in (("journal", journal), ("access.log", log)):
+            found = {secret for secret in secrets for form in (secret, quote(secret), quote_plus(secret)) if form in text}
+            assert not found, (where, found)

@@ -1,16 +1,14 @@
 """What valkey promises, asked of the running daemon."""
 
-import time
+from conftest import eventually
 
 CLI = "valkey-cli -s /run/valkey/valkey.sock"
 
 
 def ask(host, command):
     """Answer of the daemon, once it is up."""
-    deadline = time.monotonic() + 20
-    while (answer := host.run(f"{CLI} {command}")).rc and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert answer.rc == 0, answer.stderr + host.run("journalctl -n 30 -u valkey-server").stdout
+    answer = eventually(lambda: (said := host.run(f"{CLI} {command}")).rc == 0 and said)
+    assert answer, host.run("journalctl -n 30 -u valkey-server").stdout
     return answer.stdout.strip()
 
 

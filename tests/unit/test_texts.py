@@ -15,10 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tables() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping by language, wherever a role keeps its texts."""
+    """Every mapping by language, wherever a role keeps its texts and whatever it calls them."""
     for path in sorted([*ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("roles/*/files/**/*.yml")]):
         for name, value in (yaml.safe_load(path.read_text()) or {}).items():
-            if str(name).endswith("texts") and isinstance(value, dict):
+            if not isinstance(value, dict):
+                continue
+            tables_by_language = {*LANGUAGES} & {*value} and all(isinstance(table, dict) for table in value.values())
+            if str(name).endswith("texts") or tables_by_language:
                 yield f"{path.relative_to(ROOT)}: {name}", value
 
 
@@ -57,3 +60,14 @@ def test_what_is_missing_is_found() -> None:
     ):
         assert list(flaws(good | {"nl": change})) == [said]
     assert list(flaws({key: value for key, value in good.items() if key != "de"})) == ["de is missing"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_guide_names_the_button_as_it_is(language: str) -> None:
+    """They are of two roles, which read nothing of each other."""
+    front, devices = (
+        yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())[f"__{role}_texts"][language]
+        for role in ("front", "devices")
+    )
+    quoted = [re.findall(r"[«‘„“]\s?(.+?)\s?[»’“”]", step) for step in front["steps_iphone"]]
+    assert [devices["download"]] in quoted

@@ -82,6 +82,8 @@ def test_the_role_and_the_manifest_have_one_vocabulary() -> None:
         ({"name": "webmail", "proxy": "http://127.0.0.1:80/"}, "with nothing behind it"),
         ({"name": "webmail", "proxy": "http://a:80", "php": "/run/x"}, "webmail.php: needs the directory of its files"),
         ({"name": "webmail", "root": "/srv", "body_mib": 0}, "webmail.body_mib: 0 would be no limit"),
+        ({"name": "webmail", "root": "/srv", "secret_below": ["/p"]}, "webmail.secret_below: '/p' must be a path from / to /"),
+        ({"name": "webmail", "root": "/srv", "secret_below": ["/"]}, "webmail.secret_below: '/' must be a path from / to /"),
         ({"name": "webmail", "root": "/srv", "headers": {"X Y": "z"}}, "webmail.headers: 'X Y' must be a header's name"),
         ({"name": "webmail", "rot": "/srv"}, "mail_manifest.vhosts[0].rot: unknown key, did you mean 'root'?"),
     ],

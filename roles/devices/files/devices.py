@@ -139,20 +139,27 @@ def page(template: str, status: int = 200, /, **values: Any) -> Response:
     return Response(text, status, {"Cache-Control": "no-store", "Content-Language": spoken})
 
 
+def forget() -> None:
+    """Who it was; pages stay in the language that was chosen."""
+    for key in {*session} - {"language"}:
+        session.pop(key)
+
+
 def signed_in(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
     def judged(*args: Any, **kwargs: Any) -> Any:
         for old in [sid for sid, when in ended.items() if when < time.time() - MINUTES * 60]:
             ended.pop(old, None)
         if session.get("until", 0) < time.time() or ended.get(session["sid"], 0) >= session["at"]:
-            session.clear()
-            if request.method != "GET":
-                return redirect(url_for("home"))
+            forget()
+            if request.method == "POST":
+                # a browser follows no redirect to the portal from here (form-action 'self'): the click would do nothing
+                return page("message.html", 401, message="expired")
             return redirect(url_for("sign_in"))
         g.directory = Directory()
         g.member = g.directory.member(session["login"])
         if not g.member:
-            session.clear()
+            forget()
             return page("message.html", 403, message="no_member")
         if request.method == "POST" and not hmac.compare_digest(request.form.get("csrf", ""), session["csrf"]):
             abort(400)
@@ -176,15 +183,12 @@ def callback() -> Any:
     claims = token["userinfo"]
     if "second_factor" not in claims:
         claims = {**claims, **portal.userinfo(token=token)}
-    chosen = session.get("language")
-    session.clear()
+    forget()
     session.update(
         login=claims["sub"], name=claims.get("name", ""), sid=claims.get("sid", ""), csrf=secrets.token_urlsafe(24),
         at=time.time(),
         until=time.time() + MINUTES * 60, second_factor=claims.get("second_factor") in (True, 1, "1", "true"),
     )  # fmt: skip
-    if chosen:
-        session["language"] = chosen
     return redirect(url_for("home"))
 
 
