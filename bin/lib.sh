@@ -40,7 +40,7 @@ step() {
 as_root() {
   [ "$(id -u)" = 0 ] && return
   command -v sudo >/dev/null || die "this needs root" "run it as root, or install sudo"
-  exec sudo --preserve-env=PATH,PYENV_ROOT,PIP_CONFIG_FILE,PIP_FIND_LINKS,PIP_CERT,CI "$0" "$@"
+  exec sudo --preserve-env=PATH,PYENV_ROOT,PIP_CONFIG_FILE,PIP_FIND_LINKS,PIP_CERT,CI,UPSTREAM_DIR,ANSIBLE_STRATEGY,ANSIBLE_STRATEGY_PLUGINS,PERRON_TAIL "$0" "$@"
 }
 
 supported_system() {
@@ -60,8 +60,10 @@ disk_space() {
 }
 
 controller_packages() {
-  local wanted=(podman netavark aardvark-dns crun iproute2 iptables nftables mmdebstrap util-linux openssh-client ca-certificates)
+  local wanted=(podman netavark aardvark-dns crun iproute2 iptables nftables mmdebstrap util-linux openssh-client ca-certificates procps)
   local missing=() package
+  # a Python that is recent enough is often there without what makes an environment
+  ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || wanted+=(python3-venv)
   for package in "${wanted[@]}"; do
     [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
   done
@@ -98,26 +100,30 @@ virtual_environment() {
   export PATH="$venv/bin:$root/bin:$PATH"
 }
 
-# The Debian archive this machine itself uses
+# apt_mirror NAME: the archive of that name (debian, debian-security) that this machine itself uses
 apt_mirror() {
   local uri
   # shellcheck disable=SC2016 # apt's own variable
-  uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 -E '/debian/?$') ||
-    die "apt on this machine lists no Debian archive" "give /etc/apt/sources.list.d/ one; the lab takes its packages from there"
-  printf '%s' "${uri%/}"
+  uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | while read -r uri; do
+    # Debian's cloud images name a file with a list of mirrors instead
+    case $uri in mirror+file:*) uri=${uri#mirror+file:}; sed -n '/^[a-z]/{s/[ \t].*//;p;q}' "${uri%/}" ;; *) echo "$uri" ;; esac
+  done | sed -n "\\,/$1/*\$,{s,/*\$,,p;q}")
+  [ -n "$uri" ] || die "apt on this machine lists no archive '$1'" "give /etc/apt/sources.list.d/ one; the lab takes its packages from there"
+  printf '%s' "$uri"
 }
 
 image() {
-  local recipe tag tar mirror
-  mirror=$(apt_mirror)
-  recipe=$(declare -f image | cat - <(printf '%s' "$image_packages $release $mirror") | sha256sum | cut -c1-12)
+  local recipe tag tar mirror security
+  mirror=$(apt_mirror debian)
+  security=$(apt_mirror debian-security)
+  recipe=$(declare -f image | cat - <(printf '%s' "$image_packages $release $mirror $security") | sha256sum | cut -c1-12)
   tag=perron/debian:$release-$recipe
   export PERRON_IMAGE=$tag
   "$root/bin/podman" image exists "$tag" && return
   exec 8>"$run/image.lock"
   flock 8 # a second run waits instead of building twice
   if ! "$root/bin/podman" image exists "$tag"; then
-    tar=$(mktemp "$run/image.XXXXXX.tar")
+    tar=$cache/image.tar # the one that a killed run has left is written over
     # shellcheck disable=SC2016 # mmdebstrap sets $1
     # unsafe-io: a lab's disk need not survive a power cut; no documentation, no translations: nobody reads them there
     # the archive's lists stay: a fresh host need not fetch and parse them again before its first package
@@ -127,7 +133,7 @@ image() {
       --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*' \
       --customize-hook='printf "" > "$1"/etc/machine-id' \
       "$release" "$tar" "deb $mirror $release main" "deb $mirror $release-updates main" \
-      "deb ${mirror%/debian}/debian-security $release-security main" ||
+      "deb $security $release-security main" ||
       { rm -f "$tar"; die "mmdebstrap could not build the image from $mirror" "is the archive reachable? does it carry $release?"; }
     "$root/bin/podman" import --quiet "$tar" "$tag" >/dev/null
     rm -f "$tar"
@@ -162,7 +168,7 @@ where_podman_lives() {
 # What podman believes to run, but does not: it would never start again.
 forget_the_dead() {
   local booted name id pid sandbox
-  command -v podman >/dev/null || return 0
+  command -v podman >/dev/null && command -v ps >/dev/null || return 0
   # Where /run outlives a boot (a machine that is itself a container), podman takes the containers of the last
   # boot for running: without these files it looks again, as after any other boot.
   booted=$(($(date +%s) - $(ps -o etimes= -p 1)))
@@ -182,6 +188,8 @@ forget_the_dead() {
 foundation() {
   mkdir -p "$run" "$cache"
   forget_the_dead
+  # a lab of this checkout has what it needs
+  [ "$(holder)" = "$root" ] || disk_space
   step "packages of this machine" controller_packages
   step "Python environment" virtual_environment
   step "Debian image" image
