@@ -210,6 +210,12 @@ def test_the_platform_is_all_its_playbooks_that_carry_a_service() -> None:
     assert not left_out, f"playbooks/site.yml does not import {', '.join(sorted(left_out))}"
 
 
+def test_on_a_fresh_host_the_archive_is_found_until_there_is_a_resolver() -> None:
+    """The firewall lets nobody but the resolver ask other name servers; a lab's apt asks none, and would not notice."""
+    order = [play.get("ansible.builtin.import_playbook") for play in load(ROOT / "playbooks/site.yml")]
+    assert order.index("resolver.yml") < order.index("firewall.yml")
+
+
 def test_playbooks_use_roles_that_are_there() -> None:
     there = {role.name for role in ROLES}
     for path in PLAYBOOKS:
