@@ -30,6 +30,11 @@ DOCUMENTATION_NETWORKS = [
 ]
 DOCUMENTATION_DOMAINS = ("example", "example.com", "example.net", "example.org", "invalid", "localhost")
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+# Groups that no cooperative is without
+EVERYTHING_STANDS_ON = {
+    "directory": "has the members, whom all services ask for",
+    "dns_primary": "has the zones, by which certificates are obtained",
+}
 # Variables that were called otherwise, for one release: {old: "what replaced it"}
 RENAMED: dict[str, str] = {}
 
@@ -114,6 +119,8 @@ def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence
     for name in without:
         if name not in declared:
             inventory.find(f"coop_without: '{name}' is no group of groups.yml{nearest(name, declared)}")
+        elif name in EVERYTHING_STANDS_ON:
+            inventory.find(f"coop_without: '{name}' {EVERYTHING_STANDS_ON[name]}; take it out of the list, and give it a host")
         elif inventory.groups[name]:
             inventory.find(
                 f"coop_without: says '{name}' is not offered, but it has {', '.join(inventory.groups[name])}; "
@@ -150,6 +157,35 @@ def _unknown_variables(inventory: Inventory, declared: Iterable[str]) -> None:
                 else f"no role knows it{nearest(name, known) or '; remove it, or add it to the role that should'}"
             )
             inventory.find(f"{_origin(tagged, inventory.root)}{name}: {mend}", host)
+
+
+def _written(directory: Path) -> dict[str, dict[str, Path]]:
+    """{group: {variable: file}} of the files of group_vars/ there; a line that begins with a name is a variable."""
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(directory.glob("group_vars/*")) + sorted(directory.glob("group_vars/*/*")):
+        if file.is_file():
+            names = re.findall(r"^(\w+):", file.read_text(errors="replace"), re.MULTILINE)
+            group = (
+                file.relative_to(directory / "group_vars")
+                .parts[0]
+                .removesuffix(file.suffix if file.parent.name == "group_vars" else "")
+            )
+            found.setdefault(group, {}).update(dict.fromkeys(names, file))
+    return found
+
+
+def _outweighed(inventory: Inventory) -> None:
+    """What an inventory says of all hosts gives way to what the house says of a group, and Ansible tells nobody."""
+    house = {name: group for group, names in _written(inventory.root).items() if group != "all" for name in names}
+    directories = {str(variables["inventory_dir"]) for variables in inventory.hostvars.values() if variables.get("inventory_dir")}
+    for directory in sorted(directories):
+        for name, file in _written(Path(directory)).get("all", {}).items():
+            if name in house:
+                place = file.relative_to(inventory.root) if file.is_relative_to(inventory.root) else file
+                inventory.find(
+                    f"{place}: {name}: counts nowhere, as the house's own group_vars/{house[name]} says it of a group; "
+                    f"move it to group_vars/{house[name]}.yml beside your inventory"
+                )
 
 
 def _specified(inventory: Inventory, host: str, entry: str) -> dict[str, Any]:
@@ -198,6 +234,19 @@ def _networks(inventory: Inventory, host: str, variable: str, values: Sequence[s
     return found
 
 
+def _readers(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
+    """Mail to the addresses that others have to reach the cooperative by would be accepted, and then come back."""
+    readers = coop.get("coop_role_readers", [])
+    place = f"{inventory.place(host, 'coop_role_readers')}coop_role_readers"
+    if not readers and inventory.groups.get("mail"):
+        inventory.find(
+            f"{place}: nobody reads postmaster@, abuse@ and the like; list a member's address, and make that member", host
+        )
+    for reader in readers:
+        if wrong := _bad_domain(reader.rpartition("@")[2]):
+            inventory.find(f"{place}: '{reader}': {wrong}", host)
+
+
 def _cooperative(inventory: Inventory, host: str) -> list[Network]:
     """What the house knows of the cooperative. Returns: the networks the host may be in."""
     coop = _specified(inventory, host, "cooperative")
@@ -223,6 +272,7 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
             inventory.find(
                 f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}: needs a size; write {{quota_gib: 5}}, in GiB", host
             )
+    _readers(inventory, host, coop)
     if coop.get("coop_grace_days", 0) < 0:
         inventory.find(f"{inventory.place(host, 'coop_grace_days')}coop_grace_days: write a number of days, 0 or more", host)
     if "admin_networks" in coop:
@@ -332,6 +382,7 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     inventory = Inventory(hostvars, groups, role_specs(root), root)
     first = inventory.coop[0]
     _unknown_variables(inventory, declared)
+    _outweighed(inventory)
     without = inventory.value(first, "coop_without") or []
     _groups(inventory, declared, without)
     for host in inventory.coop:

@@ -24,6 +24,7 @@ COOP: dict[str, Any] = {
     "datacenter": {"name": "here", "country": "BE", "networks": ["10.1.0.0/24", "fd00:1::/64"]},
     "coop_default_plan": "basic",
     "coop_groups": ["board"],
+    "coop_role_readers": ["anna@coop.test"],
     "coop_grace_days": 30,
     "coop_members_sender": {"name": "Coopérative", "address": "postmaster@coop.test"},
     "coop_reserved_everywhere": ["postmaster"],

@@ -115,6 +115,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "documentation, network": (everywhere(admin_networks=["198.51.100.0/28"]), "198.51.100.0/28 is a network of documentation"),
     "time zone": (everywhere(coop_timezone="Europe/Brussel"), "coop_timezone: 'Europe/Brussel' is no time zone"),
     "a plan without size": (everywhere(coop_plans={"basic": {}}), "coop_plans.basic: needs a size; write {quota_gib: 5}"),
+    "nobody who reads": (everywhere(coop_role_readers=[]), "coop_role_readers: nobody reads postmaster@, abuse@ and the like"),
+    "a reader elsewhere": (
+        everywhere(coop_role_readers=["anna@coop.example"]),
+        "'anna@coop.example': it is a name of documentation",
+    ),
+    "no directory": (everywhere(coop_without=["directory"]), "coop_without: 'directory' has the members, whom all services ask"),
     "a grace before today": (everywhere(coop_grace_days=-1), "coop_grace_days: write a number of days, 0 or more"),
     "no secret": (
         without("vault_mail_password", "b"),
@@ -178,6 +184,24 @@ def test_a_renamed_variable_says_what_replaced_it(coop: Coop, monkeypatch: pytes
     monkeypatch.setitem(preflight.RENAMED, "valkey_memory", "valkey_maxmemory_mib")
     coop.hostvars["a"]["valkey_memory"] = 1
     assert findings(coop) == ["valkey_memory: it is called valkey_maxmemory_mib now [a]"]
+
+
+def test_what_an_inventory_says_in_vain_is_said_with_its_place(coop: Coop, tmp_path: Path) -> None:
+    for place, text in {
+        "group_vars/base.yml": "base_ssh_port: 22\n",
+        "group_vars/mail/postfix.yml": "postfix_hostname: mail\n",
+        "yours/group_vars/all/tuning.yml": "# all\nbase_ssh_port: 2222\ncoop_name: Ours\n",
+        "yours/group_vars/all.yml": "postfix_hostname: other\n",
+        "yours/group_vars/base/more.yml": "base_ssh_port: 2222\n",
+    }.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
+    everywhere(inventory_dir=str(tmp_path / "yours"))(coop)
+    assert [said.split(",")[0] for said in findings(coop)] == [
+        "yours/group_vars/all.yml: postfix_hostname: counts nowhere",
+        "yours/group_vars/all/tuning.yml: base_ssh_port: counts nowhere",
+    ]
+    assert "move it to group_vars/base.yml beside your inventory" in findings(coop)[1]
 
 
 def test_all_is_said_at_once(coop: Coop) -> None:
