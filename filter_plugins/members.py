@@ -51,6 +51,11 @@ GIB = 2**30
 LOGIN_LENGTH = (2, 32)
 
 
+def login_parts(login: str) -> list[str]:
+    """What of a login no password may contain: the directory's own rule (ppm, checkRDN) is of words of three letters or more."""
+    return [login, *(part for part in re.split(r"[ ,;_@-]", login) if len(part) >= 3)]
+
+
 def service_entries(services: Iterable[Mapping[str, Any]], suffix: str) -> list[Entry]:
     """The accounts of `directory_services`."""
     return [
@@ -181,7 +186,7 @@ def members_plan(
     Besides `problems` and `entries`: `signed_out`, whose sessions end ({login, addresses}); `leaving`, what receipts say
     of who is in the grace period after this run, and `begun`, the logins of those who were not before; `back`, logins who
     came back; `removed`, logins whose entries go; `removals`, these and the pending ones, whose mailboxes have to go;
-    `kept`, why who is due is not removed.
+    `kept`, why who is due, or was to be made absent, is not removed.
     """
     plan = _Plan([_lists(entry) for entry in current], rules, suffix, resend, rename, skip_grace, pending)
     plan.problems += given["problems"]
@@ -310,6 +315,8 @@ class _Plan:
         if state not in STATES:
             self.problem(row, "state", f"'{state}' is unknown; use one of {', '.join(STATES)}")
         if row.get("state") == "absent":
+            if new and login not in self.pending:
+                self.check_spelling(row, login)
             return
         if new:
             self.check_login(row, login)
@@ -355,6 +362,16 @@ class _Plan:
             )
         elif login in self.reserved:
             self.problem(row, "login", f"'{login}' is reserved; choose another")
+
+    def check_spelling(self, row: Row, login: str) -> None:
+        """Who is to go and is not there may have gone already, or is a slip."""
+        if not LOGIN.fullmatch(login):
+            self.problem(row, "login", f"'{login}' is no login; write that of the member who leaves, as it is in the directory")
+        else:
+            near = get_close_matches(login, self.members, n=1)
+            self.kept.append(
+                f"{row['where']}: '{login}' is no member, so nothing is done" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
 
     def check_addresses(self, row: Row) -> None:
         addresses = [("mail", row["mail"])] if "mail" in row else []
@@ -406,8 +423,10 @@ class _Plan:
         shortest = self.rules["password_min_length"]
         if len(row["password"]) < shortest or not row["password"].isprintable():
             self.problem(row, "password", f"write at least {shortest} printable characters, or leave it empty for a random one")
-        elif row["login"] in row["password"].lower():
-            self.problem(row, "password", "it contains the login; choose another, or leave it empty for a random one")
+        elif part := next((part for part in login_parts(row["login"]) if part in row["password"].lower()), None):
+            self.problem(
+                row, "password", f"it contains '{part}' of the login; choose another, or leave it empty for a random one"
+            )
 
     def main_of(self, login: str) -> str:
         row = self.rows.get(login, {})

@@ -157,7 +157,7 @@ class TestRefused:
             ({"contact": "elsewhere"}, r"contact: 'elsewhere' is no address"),
             ({"contact": "bob@coop.test"}, r"contact: 'bob@coop.test' is the member's own"),
             ({"password": "short"}, r"password: write at least 12"),
-            ({"password": "bob-and-more-of-it"}, r"password: it contains the login"),
+            ({"password": "bob-and-more-of-it"}, r"password: it contains 'bob' of the login"),
             ({"state": "gone"}, r"state: 'gone' is unknown; use one of present"),
             ({"linked_to": "nobody"}, r"linked_to: 'nobody' is neither"),
             ({"linked_to": "bob"}, r"linked_to: an account is not linked to itself"),
@@ -273,10 +273,21 @@ class TestEntries:
         assert result["removed"] == ["alice"]
         assert result["signed_out"] == ALICE_OUT
 
-    def test_removing_who_is_not_there_is_no_mistake(self) -> None:
-        result = plan({"login": "nobody", "state": "absent"})
-        assert result["problems"] == []
-        assert result["removed"] == []
+    def test_removing_who_is_not_there_is_no_mistake_and_is_said(self) -> None:
+        result = plan({"login": "alcie", "state": "absent"}, current=[ALICE])
+        assert result["problems"] == [] and result["removed"] == [] and result["entries"] == []
+        (said,) = result["kept"]
+        assert said.endswith("'alcie' is no member, so nothing is done; did you mean 'alice'?")
+
+    @pytest.mark.parametrize("login", ["Alice", "alice@coop.test", ""])
+    def test_who_is_to_go_is_named_as_the_directory_has_them(self, login: str) -> None:
+        assert f"'{login}' is no login" in " ".join(plan({"login": login, "state": "absent"}, current=[ALICE])["problems"])
+
+    def test_a_word_of_a_login_is_in_no_password_as_the_directory_would_refuse_it_later(self) -> None:
+        jean = BOB | {"login": "jean-marc", "mail": "jean-marc@coop.test"}
+        (problem,) = plan(jean | {"password": "Marc-velo-2026!"})["problems"]
+        assert "it contains 'marc' of the login" in problem
+        assert plan(jean | {"password": "Mar-velo-2026!"})["problems"] == []
 
     def test_groups_follow_and_an_empty_one_goes(self) -> None:
         moved = plan({"login": "alice", "groups": "cooperators"}, current=[ALICE, BOARD])
@@ -407,9 +418,11 @@ class TestGrace:
 
     @pytest.mark.parametrize("what", ["leaves", "removed"])
     @pytest.mark.parametrize("language", ["fr", "nl", "de", "en"])
-    def test_the_templates_say_what_a_member_needs(self, what: str, language: str) -> None:
+    @pytest.mark.parametrize("cloud", [True, False])
+    def test_the_templates_say_what_a_member_needs(self, what: str, language: str, cloud: bool) -> None:
         text = (ROOT / f"playbooks/templates/{what}.{language}.txt.j2").read_text()
-        rendered = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True).render(coop_name="Coop $5")
+        template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+        rendered = template.render(coop_name="Coop $5", groups={"nextcloud": ["a"]} if cloud else {})
         leaver = {**plan(LEAVES)["leaving"][0], "language": language}
         if what == "removed":
             leaver["until"] = ""
@@ -418,6 +431,8 @@ class TestGrace:
         for word in ("Alice Dubois", "alice@coop.test", "Coop $5", date.fromisoformat(day).strftime(members.DAY[language])):
             assert word in receipt["body"]
         assert receipt["subject"] and "$" not in receipt["body"].replace("Coop $5", "")
+        # files go, too, where there are any
+        assert bool(re.search(r"nuage|[Cc]loud", receipt["body"])) == cloud
 
     def test_a_day_is_the_members_day(self) -> None:
         assert members.local_day(datetime(2026, 11, 24, 23, 30), "Europe/Brussels") == "2026-11-25"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -86,8 +87,13 @@ Values = dict[str, list[str]]
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
-def random_password() -> str:
-    return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(4))
+def random_password(dn: str) -> str:
+    """One that has no word of the entry's own name, which the directory would refuse."""
+    words = re.findall(r"[a-z0-9]{3,}", dn.partition(",")[0].lower())
+    while True:
+        password = "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(4))
+        if not any(word in password for word in words):
+            return password
 
 
 def salted_sha512(password: str) -> str:
@@ -213,7 +219,7 @@ class Change:
             if self.new or not directory.signs_in(self.dn, given):
                 self.password = salted_sha512(given)
         elif mode == "reset" or (mode == "initial" and self.new):
-            self.password = given or random_password()
+            self.password = given or random_password(self.dn)
             self.spooled = f"{self.dn}\t{'' if given else self.password}"
 
     @property
