@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import re
+import shlex
 import smtplib
 import socket
 import time
@@ -210,6 +211,24 @@ def test_wrong_password_suspended_and_unknown_are_refused(connect, member, passw
     with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
         connect(465, member, password)
     assert refused.value.smtp_code == 535
+
+
+def test_who_is_suspended_sends_nothing_more_by_a_connection_that_is_open(host, connect):
+    """Postfix itself would let them go on: it judged the sign-in, once."""
+
+    def becomes(status):
+        changes = f"dn: uid=bob,ou=members,dc=coop,dc=test\nchangetype: modify\nreplace: memberStatus\nmemberStatus: {status}\n"
+        host.check_output(f"printf %s {shlex.quote(changes)} | ldapmodify -Q -Y EXTERNAL -H ldapi:///")
+
+    bob, ann = connect(465, "bob"), connect(465, "ann")
+    assert refusal(bob, "bob@coop.test", "ann@coop.test") is None
+    becomes("suspended")
+    try:
+        assert refusal(bob, "bob@coop.test", "ann@coop.test") == (554, "5.7.1")
+        assert refusal(ann, "ann@coop.test", "bob@coop.test") is None  # who still receives
+    finally:
+        becomes("active")
+    assert refusal(bob, "bob@coop.test", "ann@coop.test") is None
 
 
 @pytest.mark.parametrize(
