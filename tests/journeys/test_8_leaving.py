@@ -114,7 +114,8 @@ def test_who_leaves_is_out_at_once_and_back_with_the_old_mail(clients: Clients, 
     for scheme in ("imaps", "pop3s"):
         assert clients.curl(ines, "", scheme=scheme).code == REFUSED
     assert clients.submit(ines, ines.mail, token()).code == AUTH
-    assert "Bonjour Inès Lambert" in until("the receipt", lambda: receipts(world, ines))[-1]
+    receipt = until("the receipt", lambda: receipts(world, ines))[-1]
+    assert "Bonjour Inès Lambert" in receipt and "De même les fichiers, agendas et contacts dans le nuage" in receipt, receipt
 
     # mail is still received, and waits
     subject = token()
