@@ -25,6 +25,28 @@ def test_root_and_passwords_do_not_enter(host):
     assert "Permission denied (publickey)" in offered.stderr
 
 
+def test_what_runs_code_that_an_update_replaced_is_restarted_and_nothing_else(host):
+    """Of units that no package brings, as those of roles are."""
+    for name in ("old", "fresh", "upgrade-of-something"):
+        host.check_output(
+            f"cp /usr/bin/tail /usr/local/bin/{name} && systemd-run -q --unit={name} /usr/local/bin/{name} -f /dev/null"
+        )
+
+    def processes():
+        names = ("old", "fresh", "upgrade-of-something")
+        return {name: host.check_output(f"systemctl show --value -p MainPID {name}") for name in names}
+
+    try:
+        before = processes()
+        for name in ("old", "upgrade-of-something"):
+            host.check_output(f"cp --remove-destination /usr/bin/tail /usr/local/bin/{name}")
+        host.check_output("apt-get install -qq --reinstall -y less")
+        after = processes()
+        assert {name for name in before if after[name] != before[name]} == {"old"} and after["old"] != "0", (before, after)
+    finally:
+        host.run("systemctl stop old fresh upgrade-of-something; rm /usr/local/bin/{old,fresh,upgrade-of-something}")
+
+
 def test_only_who_may_becomes_root(host):
     assert ssh(host, "anna", "sudo -n id -un").stdout.strip() == "root"
     assert ssh(host, "marc", "id -un").stdout.strip() == "marc"
