@@ -219,9 +219,14 @@ def install(play):
 
 def test_a_repository_is_mirrored_as_its_maker_signed_it(host, fill, repository, sums):
     before = sums()
+    # what a run that was killed has left is no hindrance
+    host.check_output(
+        "install -d -o _apt -m 0700 /var/cache/upstream/unverified && mkdir -p /var/cache/upstream/unverified/sources"
+    )
     run = fill(upstream_repositories=[repository()])
     assert run.returncode == 0, plain(run)
     new = {path.removeprefix("office/1.0.1-1/"): seen for path, seen in sums().items() if path not in before}
+    assert new.pop("office/1.0.1-1.wanted")
     theirs = host.check_output("cd /srv/maker/deb-1.0.1-1 && sha256sum *").splitlines()
     assert new.items() <= {(name, seen) for seen, name in map(str.split, theirs)}
     # what is asked for, what that needs, and nothing else
@@ -233,6 +238,13 @@ def test_a_repository_is_mirrored_as_its_maker_signed_it(host, fill, repository,
     again = fill(upstream_repositories=[repository()])
     assert again.returncode == 0 and "changed=0" in again.stdout, plain(again)
     assert host.check_output("grep -c 'maker.test \"GET /deb-' /var/log/nginx/access.log") == asked
+    # a package more of the same version comes, too, and what was there stays
+    more = repository(packages=["coolwsd", "code-brand", "collaboraoffice-dict-fr", "collaboraoffice-dict-it"])
+    run = fill(upstream_repositories=[more])
+    assert run.returncode == 0, plain(run)
+    now = {path.removeprefix("office/1.0.1-1/"): seen for path, seen in sums().items() if path not in before}
+    assert "collaboraoffice-dict-it_1.0-2_all.deb" in now and new.items() <= now.items()
+    assert "changed=0" in fill(upstream_repositories=[more]).stdout
 
 
 def test_what_another_has_signed_is_not_mirrored_and_holds_up_no_other(host, fill, repository, sums):
