@@ -243,6 +243,27 @@ def test_an_upgrade_that_may_not_be_stops_nothing(host, upgrade, everything, old
     assert everything() == before
 
 
+def test_a_snapshot_that_fails_takes_no_room_and_stops_nothing_for_long(host, upgrade, everything, older, standin):
+    # there is room for the database, and none for what somebody keeps beside the configuration
+    host.check_output(f"mount -t tmpfs -o size=64m,mode=0700 none {HOME}/snapshots")
+    host.check_output(f"dd if=/dev/urandom of={HOME}/config/large bs=1M count=64 status=none")
+    try:
+        run = upgrade()
+        assert run.returncode != 0 and "Nextcloud is back at the version before, members are let in" in plain(run), plain(run)
+        assert "Take the snapshot: " in plain(run) and "No space left on device" in plain(run), plain(run)
+        assert host.check_output(f"ls -A {HOME}/snapshots") == ""
+    finally:
+        host.check_output(f"umount {HOME}/snapshots && rm {HOME}/config/large")
+    # nor does one take the way back from an upgrade away
+    host.check_output(f"mkdir -p {HOME}/snapshots/last && touch {HOME}/config/upgrade.config.php")
+    try:
+        run = host.run("/usr/local/lib/nextcloud/snapshot take")
+        assert run.rc != 0 and "an upgrade is unfinished" in run.stderr
+        assert host.file(f"{HOME}/snapshots/last").is_directory
+    finally:
+        host.check_output(f"rmdir {HOME}/snapshots/last; rm {HOME}/config/upgrade.config.php")
+
+
 def test_it_goes_to_the_next_version_and_says_so_first(host, role, upgrade, everything, occ, older):
     before, ran = everything(), since(host, "nextcloud-push")
     secret = re.search(r"'dbpassword' => '([^']+)'", before["configuration"])[1]
@@ -310,6 +331,43 @@ def test_there_is_a_way_to_each_client(get):
 def test_what_pages_are_made_of_is_served(get, path):
     answer = get(path)
     assert answer.status == 200 and re.match(r"text/css|image/svg", answer.headers["content-type"]), answer.headers
+
+
+@pytest.mark.parametrize("suffix", ["bcmap", "ftl", "pfb", "properties"])
+def test_what_the_viewer_of_pdf_is_made_of_is_served(host, get, suffix):
+    file = f"{HOME}/code/current/core/x.{suffix}"
+    host.check_output(f"echo viewer >{file}")
+    try:
+        answer = get(f"/core/x.{suffix}")
+        assert answer.status == 200 and answer.text == "viewer\n", answer.headers
+    finally:
+        host.check_output(f"rm {file}")
+
+
+def test_what_is_the_same_for_all_is_compressed_and_pages_are_not(host, get):
+    file = f"{HOME}/code/current/core/x.css"
+    host.check_output(f"printf %01000d 0 >{file}")
+    try:
+        answer = get("/core/x.css", "--compressed")
+        assert answer.headers["content-encoding"] == "gzip" and answer.text == "0" * 1000, answer.headers
+    finally:
+        host.check_output(f"rm {file}")
+    page = get("/login", "--compressed")
+    assert page.text and "content-encoding" not in page.headers  # what it says of a member could be told by its length
+
+
+def test_what_is_sent_whole_waits_on_the_disk_and_not_in_memory(host):
+    private = "/systemd-private-*-nextcloud-php.service-*"
+    host.check_output("truncate -s 16M /root/whole")
+    host.check_output(
+        f"systemd-run --quiet --collect --unit=sending curl -sS --limit-rate 1M -o /dev/null --resolve {NAME}:443:127.0.0.1"
+        f" -F file=@/root/whole {URL}/login"
+    )
+    try:
+        assert eventually(lambda: host.check_output(f"find /var/tmp{private} -name 'php*' -size +100k"))
+        assert host.check_output(f"find /tmp{private} -type f") == ""
+    finally:
+        host.check_output("systemctl stop sending; rm /root/whole")
 
 
 def test_a_module_of_scripts_is_one(host, get):
@@ -631,7 +689,7 @@ SIGN_IN = "/apps/user_oidc/login/1"
 
 
 @pytest.mark.parametrize("unit", ["valkey-server", "postgresql@17-main"])
-def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, occ, unit):
+def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, occ, role, unit):
     assert occ("notify_push:self-test").rc == 0
     assert get(SIGN_IN).status in (302, 303, 404)  # there is no portal here
     host.check_output(f"systemctl stop {unit}")
@@ -642,6 +700,10 @@ def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, st
         if unit != "valkey-server":
             assert get("/status.php").status >= 500  # what watches is told
             assert host.run("nextcloud-occ app:list").rc != 0
+            # and it is not taken for one that is to be installed
+            run = role()
+            assert run.returncode != 0 and "is installed, and does not say what it is; is its database" in plain(run), plain(run)
+            assert not host.file(f"{HOME}/config/CAN_INSTALL").exists
     finally:
         host.check_output(f"systemctl start {unit}")
     assert eventually(lambda: status().get("installed")), host.run("journalctl -n 30 --no-pager -u nextcloud-php").stdout
