@@ -25,8 +25,8 @@ SUITES = {
     "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256",
 }  # fmt: skip
-# what sshd starts is an administrator's shell, which has to reach everything
-WITH_A_REASON = {"ssh.service": 10.0}
+# Not as the list has it, and why
+OPEN = {"ssh.service": "what sshd starts is an administrator's shell, which has to reach everything"}
 CANNOT = {
     "RPKI: a route origin authorization covers the addresses": "it is the data centre's to publish",
     "blocklists: no address of the mail host is listed": "the lab's addresses are private",
@@ -107,6 +107,38 @@ def test_renegotiation_and_compression(judged: dict[str, dict[str, str]], endpoi
     assert found["secure_renego"] == "supported", found
     assert found["secure_client_renego"].startswith("not vulnerable"), found
     assert found["CRIME_TLS"].startswith("not vulnerable"), found
+
+
+@functools.cache
+def handshake(clients: Clients, endpoint: str, *options: str) -> str:
+    """What OpenSSL's client says of a connection; over HTTP to the end of the answer, with what comes after the handshake."""
+    port = int(endpoint.split(":")[1])
+    starttls = ["-starttls", MAIL_PORTS[port]] if MAIL_PORTS.get(port) else []
+    request = "GET / HTTP/1.0\r\n\r\n" if port == 443 else ""
+    command = [
+        "timeout",
+        "30",
+        "openssl",
+        "s_client",
+        "-connect",
+        endpoint,
+        *options,
+        *starttls,
+        *(["-ign_eof"] if request else []),
+    ]
+    said = clients.run(*command, stdin=request)
+    assert "Verification: OK" in said.text, said.text
+    return said.text
+
+
+def test_extended_master_secret(clients: Clients, endpoint: str) -> None:
+    assert "Extended master secret: yes" in handshake(clients, endpoint, "-tls1_2")
+
+
+def test_nothing_is_answered_before_the_handshake(clients: Clients, vhost: str) -> None:
+    """0-RTT can be replayed. Each ticket says how much of it the server takes."""
+    said = re.findall(r"Max Early Data: (\d+)", handshake(clients, f"{vhost}:443", "-tls1_3"))
+    assert set(said) == {"0"}, said
 
 
 # The web
@@ -251,14 +283,20 @@ def test_ssh(inventory: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", COOP_HOSTS)
 def test_units_are_confined(coop: dict[str, Host], name: str) -> None:
-    """systemd's own judgement of each daemon that listens: 4.0 at most, but for WITH_A_REASON."""
+    """systemd's own judgement of each daemon that listens: 4.0 at most."""
     listening = coop[name].check_output(
         "ss -Hltnup | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2 | xargs -r -n1 ps -o unit= -p | sort -u"
     )
     assert listening.split()
     scores = json.loads(coop[name].check_output("systemd-analyze security --json=short"))
     found = {item["unit"]: float(item["exposure"]) for item in scores if item["unit"] in listening.split()}
-    assert not {unit: exposure for unit, exposure in found.items() if exposure > WITH_A_REASON.get(unit, 4.0)}
+    assert set(found) >= {unit for unit in listening.split() if unit.endswith(".service")}, "not judged"
+    assert not {unit: exposure for unit, exposure in found.items() if exposure > 4.0 and unit not in OPEN}
+
+
+@pytest.mark.parametrize(("unit", "why"), OPEN.items())
+def test_what_is_not_as_the_list_has_it(unit: str, why: str) -> None:
+    pytest.skip(f"not confined to 4.0: {unit}: {why}")  # said, not passed
 
 
 @pytest.mark.parametrize(("item", "why"), CANNOT.items())
