@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import COOP_HOSTS, Clients
+from conftest import COOP_HOSTS, Clients, token, until
 from testinfra.host import Host
 
 # What anybody may reach, by host: as group_vars' manifests have it, said here once more on purpose
@@ -30,6 +30,35 @@ def answering(world: Host, inventory: dict[str, Any]) -> dict[str, set[int]]:
 @pytest.mark.parametrize("family", ["host_ipv4", "host_ipv6"])
 def test_only_listed_ports_answer(answering: dict[str, set[int]], inventory: dict[str, Any], name: str, family: str) -> None:
     assert answering[inventory[name][family]] == OPEN[name]
+
+
+LISTENS = """
+import socket
+heard = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+heard.bind(("::", 4444))
+while True:
+    print(heard.recv(99).decode(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", COOP_HOSTS)
+def test_a_datagram_arrives_at_no_port_that_is_not_listed(
+    coop: dict[str, Host], world: Host, inventory: dict[str, Any], name: str
+) -> None:
+    """A scan cannot tell a port that is closed to it from one that keeps silent, so somebody listens at one."""
+    host, word = coop[name], token()
+    host.check_output("systemd-run --quiet --collect --unit=listens python3 -c %s", LISTENS)
+    try:
+        until("somebody listens", lambda: "4444" in host.check_output("ss -Hlun sport = 4444"))
+        for family in ("host_ipv4", "host_ipv6"):
+            world.check_output(
+                "bash -c %s", f"for i in 1 2 3; do echo {word}-stranger >/dev/udp/{inventory[name][family]}/4444; done"
+            )
+        host.check_output("bash -c %s", f"echo {word}-ours >/dev/udp/127.0.0.1/4444")
+        until("our own", lambda: f"{word}-ours" in host.check_output("journalctl -o cat -u listens"))
+        assert f"{word}-stranger" not in host.check_output("journalctl -o cat -u listens")
+    finally:
+        host.run("systemctl stop listens")
 
 
 def connects(host: Host, user: str, address: str, port: int) -> bool:
