@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
+import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +239,53 @@ def test_a_disk_that_fills_during_an_upload_loses_no_file(programs: dict[str, Cl
         assert chloe.ask(f"{chloe.files}/{name}", "--request", "DELETE").code == 204
 
 
+# One file after the other until it is to stop: its number, and what the cloud said of it
+UPLOADS = """cd {where}/many
+n=0
+while [ ! -e ../enough ]; do
+  n=$((n + 1))
+  head -c 20000 /dev/urandom >$n
+  echo $n $(curl -s -o /dev/null -w '%{{http_code}}' --max-time 60 -u {user} -T $n {files}/many-$n) >>../told
+done
+touch ../over
+"""
+
+
+@pytest.mark.parametrize(("name", "unit"), [("dyle", "valkey-server"), ("meuse", "postgresql@17-main")])
+def test_what_was_acknowledged_is_there_whatever_goes_down(
+    programs: dict[str, Cloud], coop: dict[str, Host], world: Host, name: str, unit: str
+) -> None:
+    anna, host = programs["anna"], coop[name]
+    loop = UPLOADS.format(where=WHERE, files=anna.files, user=f"{anna.member.login}:{anna.member.password}")
+    world.check_output(f"rm -rf {WHERE}/many {WHERE}/told {WHERE}/enough {WHERE}/over; mkdir {WHERE}/many")
+
+    def told() -> dict[str, str]:
+        return dict(line.split() for line in world.run(f"cat {WHERE}/told").stdout.splitlines())
+
+    def last(count: int) -> list[str]:
+        return list(told().values())[-count:]
+
+    world.check_output(f"printf %s {shlex.quote(loop)} >{WHERE}/loop && (sh {WHERE}/loop >/dev/null 2>&1 &)")
+    try:
+        until("five uploads", lambda: last(5) == ["201"] * 5)
+        host.check_output(f"systemctl stop {unit}")
+        until("refusals", lambda: all(code >= "500" for code in last(3)), 180)
+        host.check_output(f"systemctl start {unit}")
+        until("five more", lambda: last(5) == ["201"] * 5, 180)
+    finally:
+        host.check_output(f"systemctl start {unit}")
+        world.check_output(f"touch {WHERE}/enough")
+        until("its end", lambda: world.file(f"{WHERE}/over").exists)
+    assert set(told().values()) <= {"201", "500", "503"}, told()
+    for number, said in told().items():
+        there = anna.ask(f"{anna.files}/many-{number}", "--output", f"{WHERE}/back").code
+        # the others are there whole, or not at all
+        assert there == 200 if said == "201" else there in (200, 404), (number, said, there)
+        if there == 200:
+            assert world.run(f"cmp {WHERE}/many/{number} {WHERE}/back").rc == 0, (number, said)
+            assert anna.ask(f"{anna.files}/many-{number}", "--request", "DELETE").code == 204
+
+
 def quota_of(program: Cloud) -> str:
     body = '<d:propfind xmlns:d="DAV:"><d:prop><d:quota-used-bytes/><d:quota-available-bytes/></d:prop></d:propfind>'
     return program.ask(f"{program.files}/", "--request", "PROPFIND", "-H", "Depth: 0", "--data", body).text
@@ -379,9 +428,11 @@ def test_two_members_share_a_budget(programs: dict[str, Cloud]) -> None:
     assert chloe.ask_api("GET", f"{projects}/{trip}").code in (401, 403, 404)
 
 
-def test_all_of_it_comes_along_with_who_leaves(programs: dict[str, Cloud], tmp_path: Path) -> None:
+def test_all_of_it_comes_along_with_who_leaves_and_another_nextcloud_takes_it(
+    programs: dict[str, Cloud], coop: dict[str, Host], tmp_path: Path
+) -> None:
     need_app("user_migration")
-    chloe, name = programs["chloe"], "Été à la mer.txt"
+    chloe, bram, name = programs["chloe"], programs["bram"], "Été à la mer.txt"
     login, dav = chloe.member.login, f"{chloe.url}remote.php/dav"
     assert chloe.put(quote(name), "Où est la plage ?") == 201
     assert chloe.put(quote(name), "À Ostende.") == 204
@@ -396,6 +447,18 @@ def test_all_of_it_comes_along_with_who_leaves(programs: dict[str, Cloud], tmp_p
         has = {entry: archive.read(entry).decode(errors="replace") for entry in archive.namelist()}
     assert has[f"files/files/{name}"] == "À Ostende."
     assert "Où est la plage ?" in [text for entry, text in has.items() if entry.startswith("files/files_versions/")]
-    calendars = "".join(text for entry, text in has.items() if re.fullmatch(r"dav/calendars/.+\.ics", entry))
+    calendars = "".join(text for entry, text in has.items() if re.fullmatch(r"dav/calendars/.+\.(ics|data)", entry))
     assert "General assembly" in calendars and "Write the minutes" in calendars
     assert any("Sarah Stranger" in text for entry, text in has.items() if re.fullmatch(r"dav/address_books/.+\.vcf", entry)), has
+    # elsewhere is another account here
+    assert bram.ask(f"{bram.files}/{quote(name)}").code == 404
+    there, host = "/var/lib/nextcloud/data/.cloud.zip", coop["dyle"]
+    text = base64.b64encode((tmp_path / f"exports/{login}+cloud.zip").read_bytes()).decode()
+    try:
+        host.check_output(f"echo %s | base64 -d >{there} && chown nextcloud: {there}", text)
+        host.check_output(f"nextcloud-occ user:import --no-interaction --user=%s {there}", bram.member.login)
+    finally:
+        host.check_output(f"rm -f {there}")
+    assert bram.get(quote(name)) == "À Ostende."
+    for where, what in (("calendars/%s/to-do", "Write the minutes"), ("addressbooks/users/%s/contacts", "Sarah Stranger")):
+        assert what in bram.ask(f"{dav}/{where % bram.member.login}?export").text
