@@ -465,7 +465,7 @@ def test_its_apps_are_on_and_those_that_ask_elsewhere_are_off(host):
     for name in ("calendar", "notify_push", "user_oidc"):
         assert apps[name]["enabled"] == "yes" and apps[name]["installed_version"]
         assert host.file(f"{HOME}/custom_apps/{name}").is_symlink
-    for name in ("survey_client", "updatenotification", "weather_status", "firstrunwizard"):
+    for name in ("survey_client", "twofactor_totp", "updatenotification", "weather_status", "firstrunwizard"):
         assert apps.get(name, {}).get("enabled", "no") == "no", name
 
 

@@ -11,7 +11,7 @@ namespace StandIn;
 const REQUIRED = ['ctype', 'curl', 'dom', 'gd', 'iconv', 'json', 'libxml', 'mbstring', 'openssl', 'pdo_pgsql', 'posix', 'redis',
     'SimpleXML', 'XMLReader', 'XMLWriter', 'zip', 'zlib', 'apcu', 'intl', 'bcmath', 'gmp', 'igbinary', 'imagick', 'session'];
 const SHIPPED = ['app_api', 'dav', 'federation', 'files', 'files_sharing', 'firstrunwizard', 'logreader', 'nextcloud_announcements', 'support', 'survey_client',
-    'theming', 'updatenotification', 'weather_status'];
+    'theming', 'twofactor_totp', 'updatenotification', 'weather_status'];
 const PORTAL_SETTINGS = ['unique-uid' => 'uniqueUid', 'mapping-uid' => 'mappingUid', 'mapping-display-name' => 'mappingDisplayName',
     'mapping-email' => 'mappingEmail', 'mapping-quota' => 'mappingQuota', 'mapping-groups' => 'mappingGroups',
     'group-provisioning' => 'groupProvisioning', 'send-id-token-hint' => 'sendIdTokenHint', 'check-bearer' => 'checkBearer'];
