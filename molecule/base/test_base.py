@@ -169,3 +169,44 @@ def test_one_s_own_authority_is_trusted_and_one_no_longer_listed_is_not(host):
 
 def test_no_unit_failed(host):
     assert host.check_output("systemctl --failed --no-legend --plain") == ""
+
+
+# As Ansible's pipelining does it: a script on standard input, which imports from a zip file
+SENT = """
+import sys, zipfile
+with zipfile.ZipFile("/tmp/sent.zip", "w") as sent:
+    sent.writestr("sent/__init__.py", "")
+    sent.writestr("sent/said.py", "TEXT = {text!r}")
+sys.path.insert(0, "/tmp/sent.zip")
+import sent.said
+print(sent.said.TEXT, sent.said.__file__)
+"""
+
+
+def test_python_remembers_what_ansible_sends_and_nothing_else(host):
+    def said(text, python="python3", before=""):
+        return host.run(f"{before} {python} <<'END'\n{SENT.format(text=text)}END").stdout.split()
+
+    memory = "/var/cache/ansible/cpython-313"
+    host.check_output(f"rm -rf {memory}")
+    assert said("one") == ["one", "/tmp/sent.zip/sent/said.py"]  # noqa: S108 # the scenario's own host
+    entries = host.check_output(f"ls {memory}").split()
+    assert len(entries) == 2
+    # that it is used: every entry is exchanged for another's code
+    host.check_output(f"""python3 -c '
+import marshal, pathlib
+for path in pathlib.Path("{memory}").iterdir():
+    path.write_bytes(marshal.dumps(compile("TEXT = 4", "x", "exec")))'""")
+    assert said("one")[0] == "4"
+    # another source is another entry, and an entry that is broken is none
+    assert said("two")[0] == "two"
+    host.check_output(f"truncate -s 5 {memory}/*")
+    assert said("one")[0] == "one"
+    # a module that another user runs, Python as it is otherwise started, and no room
+    assert said("six", "setpriv --reuid nobody --clear-groups python3", "rm -f /tmp/sent.zip;")[0] == "six"
+    assert said("seven", "python3 -", "rm -f /tmp/sent.zip;")[0] == "seven"
+    assert host.check_output(f"ls {memory} | wc -l") == "3"
+    assert host.check_output("stat --format '%a %U' /var/cache/ansible/cpython-313") == "700 root"
+    host.check_output(f"rm -rf {memory} && ln -s /proc/nowhere {memory}")
+    assert said("nine")[0] == "nine"
+    host.check_output(f"rm {memory}")
