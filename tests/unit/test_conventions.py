@@ -102,9 +102,8 @@ def test_a_role_reads_its_own_variables_only(role: Path) -> None:
     theirs -= {"member", "house", "purge"}  # words, too
     places = [role / part for part in ("defaults", "tasks", "templates", "handlers", "vars") if (role / part).exists()]
     # what it gives to the entry point of another is that one's to name
-    includes = [
-        task for path in role.glob("tasks/**/*.yml") for task in tasks(load(path)) if "ansible.builtin.include_role" in task
-    ]
+    other_roles = {"ansible.builtin.include_role", "ansible.builtin.import_role"}
+    includes = [task for path in role.glob("tasks/**/*.yml") for task in tasks(load(path)) if other_roles & set(task)]
     theirs -= {name for task in includes for name in task.get("vars") or {}}
     for path, text in texts(*places):
         read = theirs & set(re.findall(r"(?<![\w.'\"/-])[a-z_]\w*", without_comments(text)))
@@ -144,6 +143,9 @@ def test_a_playbook_that_applies_roles_begins_with_preflight(path: Path) -> None
 
 def test_the_table_of_contents_has_the_tags(role: Path) -> None:
     main = load(role / "tasks/main.yml")
+    if role.name == "packages":  # has those of the role that imports it
+        assert not any("tags" in task for task in main)
+        return
     allowed = {role.name, f"{role.name}_install", f"{role.name}_configure"}
     for task in main:
         tags = set(task.get("tags") or [])
@@ -151,6 +153,15 @@ def test_the_table_of_contents_has_the_tags(role: Path) -> None:
         assert tags <= allowed, f"'{task.get('name')}' of tasks/main.yml: only the tags {', '.join(sorted(allowed))}"
     imports = [task for task in main if set(task) & {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}]
     assert imports == main, "tasks/main.yml is a table of contents: tasks are in the files that it imports"
+
+
+def test_debian_packages_come_by_the_role_packages(role: Path) -> None:
+    for path in role.glob("tasks/**/*.yml"):
+        for task in tasks(load(path)):
+            arguments = task.get("ansible.builtin.apt") or {}
+            assert role.name == "packages" or "name" not in arguments or "state" in arguments, (
+                f"{path.relative_to(ROOT)}: {task['name']}: import the role packages, whose README has an example"
+            )
 
 
 def test_templates_say_who_manages_them(role: Path) -> None:
