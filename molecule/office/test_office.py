@@ -228,6 +228,25 @@ def test_a_setting_of_the_inventory_counts_and_goes_again(host, role):
     assert role().stdout.count("changed=0") >= 1
 
 
+def test_another_version_moves_all_of_it_both_ways(host, role):
+    if not host.file("/usr/share/coolwsd/.stand-in").exists:
+        pytest.skip("not run: the stand-in's other version, and this is Collabora's")
+
+    def versions():
+        return host.check_output("dpkg-query -Wf '${Version} ' collaboraofficebasis-core collaboraofficebasis-fr coolwsd").split()
+
+    before = versions()
+    pins = yaml.safe_load((ROOT / "group_vars/all/upstream.yml").read_text())["upstream_repositories"]
+    newer = [pin | {"version": "99.04.1.2-1"} if pin["name"] == "collabora" else pin for pin in pins]
+    run = role(upstream_repositories=newer)
+    assert run.returncode == 0 and versions() == ["99.04.1-2", "99.04.1-2", "99.04.1.2-1"], plain(run)
+    assert eventually(lambda: serves(host))
+    assert role(upstream_repositories=newer).stdout.count("changed=0") >= 1
+    run = role()
+    assert run.returncode == 0 and versions() == before, plain(run)
+    assert eventually(lambda: serves(host))
+
+
 # --- the last one -------------------------------------------------------------------------------------------------------
 
 
