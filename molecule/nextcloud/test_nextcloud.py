@@ -448,6 +448,8 @@ def test_what_is_declared_counts(host):
     assert (theming["name"], theming["primary_color"]) == ("Coopérative d'essai", "#1f4e79")
     assert now["provider"]["discoveryEndpoint"] == "https://auth.coop.test/.well-known/openid-configuration"
     assert now["provider"]["settings"]["mappingUid"] == "sub" and now["provider"]["settings"]["uniqueUid"] is False
+    assert now["provider"]["settings"]["groupWhitelistRegex"] == "/^(?!admin$)/"
+    assert now["admin"]["email"] == "postmaster@coop.test"
 
 
 def test_what_a_sysadmin_sets_counts_at_once(status, occ):
@@ -484,6 +486,7 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
     occ("config:system:set", "loglevel", "--value=0", "--type=integer")  # declared, so it never counts
     occ("config:system:set", "defaultapp", "--value=calendar")  # declared by nobody
     occ("config:app:set", "files", "default_quota", "--value=999 GB")
+    occ("user:setting", "admin", "settings", "email", "somebody@else.test")
     occ("app:disable", "calendar")
     occ("app:enable", "weather_status")
     occ("user_oidc:provider", "portal", "--scope=openid")
@@ -505,6 +508,7 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Disable the others",
         "Take away system values that nobody declares",
         "Import the apps' values, as they differ",
+        "Say where its administrators are reached",
         "Tie it to the portal",
         "Keep which secret that was",
         "Restart nextcloud",
@@ -516,6 +520,20 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
     assert now["config"]["apps"]["calendar"]["enabled"] == "yes" and now["config"]["apps"]["weather_status"]["enabled"] == "no"
     assert now["config"]["apps"]["contacts"]["enabled"] == "yes" and get("/custom_apps/contacts/img/app.svg").status == 200
     assert now["provider"]["scope"] == "openid email profile" and since(host, "nextcloud-push")
+    assert now["admin"]["email"] == "postmaster@coop.test"
+
+
+def test_an_app_that_works_for_all_or_not_at_all_is_nobodys_alone(host, role, everything):
+    before = everything()
+    run = role(
+        nextcloud_apps=[
+            {"name": "user_oidc"},
+            {"name": "calendar", "groups": ["large"]},
+            {"name": "richdocuments", "groups": ["large"]},
+        ]
+    )
+    assert run.returncode != 0 and "nextcloud_apps: richdocuments cannot be for some groups alone" in plain(run), plain(run)
+    assert everything() == before
 
 
 # --- who is a member ----------------------------------------------------------------------------------------------------
@@ -798,8 +816,8 @@ def test_no_password_is_in_the_journal(host):
 
 @pytest.fixture(scope="module")
 def remove(play):
-    def run(purge=""):
-        return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", groups=["coop"])
+    def run(purge="", *words):
+        return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", *words, groups=["coop"])
 
     return run
 
@@ -844,6 +862,7 @@ def test_back_with_newer_pins_it_waits_for_the_upgrade(host, remove, role, upgra
 
 
 def test_purged_members_files_are_gone(host, remove):
-    run = remove(f"{HOME}/data")
+    # where they are the host knows, whatever its variables say now
+    run = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere")
     assert changes(run) and "Members' files are gone" in plain(run).replace("''", "'"), plain(run)
     assert host.check_output(f"ls {HOME}") == ""

@@ -109,6 +109,47 @@ def test_signing_out_on_either_side_ends_both(members: dict[str, Member], server
         assert not person.at_home(portal)
 
 
+def test_a_session_that_nobody_used_for_long_is_the_portals_to_renew(
+    host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
+) -> None:
+    with browser(server) as person:
+        sign_in(person, members["bram"], cloud, portal)
+        valkey = "valkey-cli -s /run/valkey/valkey.sock"
+        found = host.check_output(f"{valkey} --scan --pattern 'nextcloud_session:*'").split()
+        assert found and all(int(host.check_output(f"{valkey} ttl {key}")) > 9 * 3600 for key in found)
+        host.check_output(f"{valkey} del {' '.join(found)}")
+        assert not out(person, cloud, portal)  # which knows who it is, still
+        person.open(f"{portal}?logout=1")
+        assert out(person, cloud, portal)
+
+
+def test_who_administers_it_is_no_word_of_the_portals(
+    host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
+) -> None:
+    bram, chloe = members["bram"], members["chloe"]
+
+    def comes(member: Member) -> None:
+        with browser(server) as person:
+            sign_in(person, member, cloud, portal)
+
+    comes(bram)
+    host.check_output("nextcloud-occ group:adduser admin %s", bram.login)
+    suffix = host.check_output(
+        "ldapsearch -Q -LLL -Y EXTERNAL -H ldapi:/// -s base -b '' namingContexts | sed -n 's/^namingContexts: //p'"
+    )
+    group = f"cn=admin,ou=groups,{suffix}"
+    ldif = f"dn: {group}\nobjectClass: groupOfNames\ncn: admin\nmember: uid={chloe.login},ou=members,{suffix}\n"
+    host.check_output(f"printf '{ldif}' | ldapadd -Q -Y EXTERNAL -H ldapi:///")
+    try:
+        comes(bram)
+        assert account(host, bram)["groups"] == ["admin", "plan-basic"]
+        comes(chloe)
+        assert account(host, chloe)["groups"] == ["plan-basic"]
+    finally:
+        host.check_output(f"ldapdelete -Q -Y EXTERNAL -H ldapi:/// {group}")
+        host.check_output("nextcloud-occ group:removeuser admin %s", bram.login)
+
+
 def test_another_plan_is_another_quota_and_another_group(
     host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
 ) -> None:

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from conftest import Clients
@@ -71,3 +72,12 @@ def test_its_user_reaches_the_cloud_and_nothing_else(host: Host, inventory: dict
     assert reaches(f"cloud.{domain}")
     assert not reaches(inventory["world"]["host_ipv4"])
     assert not reaches(inventory["meuse"]["host_ipv4"]) and not reaches(inventory["meuse"]["host_ipv6"])
+
+
+def test_no_token_of_a_document_is_in_the_web_servers_log(clients: Clients, host: Host, office: str, cloud: str) -> None:
+    token = secrets.token_hex(16)
+    opened = f"{cloud}index.php/apps/richdocuments/wopi/files/1?access_token={token}"
+    code = ("--include", "--http1.1", "--header", "Connection: Upgrade", "--header", "Upgrade: websocket")
+    clients.run("curl", "--silent", "--max-time", "5", *code, f"{office}cool/{quote(opened, safe='')}/ws?WOPISrc={token}")
+    log = host.check_output("tail -n 50 /var/log/nginx/access.log")
+    assert '"GET /cool/- ' in log and token not in host.check_output("cat /var/log/nginx/*.log"), log

@@ -7,6 +7,7 @@ $tree = exec('mktemp -d');
 mkdir("$tree/$app/appinfo", 0755, true);
 file_put_contents("$tree/$app/appinfo/info.xml", "<?xml version=\"1.0\"?>\n<info><id>$app</id><name>$app</name>"
     . "<summary>stands in for $app</summary><version>$version</version><licence>agpl</licence><namespace>StandIn</namespace>"
+    . ($app === 'richdocuments' ? '<types><filesystem/><prevent_group_restriction/></types>' : '')
     . "<dependencies><nextcloud min-version=\"27\" max-version=\"34\"/></dependencies></info>\n");
 touch("$tree/$app/.stand-in");
 mkdir("$tree/$app/img");

@@ -14,7 +14,8 @@ const SHIPPED = ['app_api', 'dav', 'federation', 'files', 'files_sharing', 'firs
     'theming', 'twofactor_totp', 'updatenotification', 'weather_status'];
 const PORTAL_SETTINGS = ['unique-uid' => 'uniqueUid', 'mapping-uid' => 'mappingUid', 'mapping-display-name' => 'mappingDisplayName',
     'mapping-email' => 'mappingEmail', 'mapping-quota' => 'mappingQuota', 'mapping-groups' => 'mappingGroups',
-    'group-provisioning' => 'groupProvisioning', 'send-id-token-hint' => 'sendIdTokenHint', 'check-bearer' => 'checkBearer'];
+    'group-provisioning' => 'groupProvisioning', 'group-whitelist-regex' => 'groupWhitelistRegex',
+    'send-id-token-hint' => 'sendIdTokenHint', 'check-bearer' => 'checkBearer'];
 const FLAGS = ['uniqueUid', 'groupProvisioning', 'sendIdTokenHint', 'checkBearer'];
 
 class Refusal extends \Exception
@@ -324,6 +325,11 @@ function answer(string $name, array $config): void
     if ($here && (!enabled($here) || !query('SELECT 1 FROM oc_user_oidc_sessions WHERE sid = ?', [$_SESSION['sid']]))) {
         $here = $_SESSION['member'] = null;
     }
+    if (!$here && ($here = remembered())) {
+        session_regenerate_id(true);
+        [$_SESSION['member'], $_SESSION['sid'], $_SESSION['id_token']] = [$here, bin2hex(random_bytes(8)), ''];
+        query('INSERT INTO oc_user_oidc_sessions VALUES (?, ?)', [$_SESSION['sid'], $here]);
+    }
     if (preg_match('#^/apps/richdocuments/wopi/files/(\d+)#', $path, $file)) {
         wopi($file[1]);
     } elseif ($path === '/' && $here) {
@@ -520,8 +526,11 @@ function end_sign_in(array $told, string $back): void
         prefer($login, 'files', 'quota', round($quota / 2 ** 30, 1) . ' GB');
     }
     if ($told['settings']['groupProvisioning'] ?? false) {
-        query('DELETE FROM oc_group_user WHERE uid = ?', [$login]);
-        foreach ($says[$told['settings']['mappingGroups']] ?? [] as $group) {
+        $listed = fn (string $group) => preg_match(($told['settings']['groupWhitelistRegex'] ?? '') ?: '//', $group) === 1;
+        foreach (array_filter(array_column(query('SELECT gid FROM oc_group_user WHERE uid = ?', [$login]), 0), $listed) as $group) {
+            query('DELETE FROM oc_group_user WHERE gid = ? AND uid = ?', [$group, $login]);
+        }
+        foreach (array_filter($says[$told['settings']['mappingGroups']] ?? [], $listed) as $group) {
             query('INSERT INTO oc_groups VALUES (?, ?) ON CONFLICT DO NOTHING', [$group, $group]);
             query('INSERT INTO oc_group_user VALUES (?, ?)', [$group, $login]);
         }
@@ -529,7 +538,21 @@ function end_sign_in(array $told, string $back): void
     session_regenerate_id(true);
     query('INSERT INTO oc_user_oidc_sessions VALUES (?, ?) ON CONFLICT DO NOTHING', [$says['sid'], $login]);
     [$_SESSION['member'], $_SESSION['sid'], $_SESSION['id_token']] = [$login, $says['sid'], $tokens['id_token']];
+    // user_oidc remembers whoever signs in, as long as Nextcloud does
+    prefer($login, 'login_token', $token = bin2hex(random_bytes(16)), (string)time());
+    $age = config()['remember_login_cookie_lifetime'] ?? 15 * 86400;
+    foreach (['nc_username' => $login, 'nc_token' => $token] as $name => $value) {
+        setcookie($name, $value, ['expires' => $age > 0 ? time() + $age : 0, 'path' => '/', 'secure' => true, 'httponly' => true]);
+    }
     header('Location: /', true, 303);
+}
+
+/** Whose cookie renews a session that is gone: the new one is none that the portal knows of. */
+function remembered(): ?string
+{
+    [$login, $token] = [$_COOKIE['nc_username'] ?? '', $_COOKIE['nc_token'] ?? ''];
+    return query("DELETE FROM oc_preferences WHERE userid = ? AND appid = 'login_token' AND configkey = ? RETURNING userid",
+        [$login, $token])[0][0] ?? null;
 }
 
 function token_hash(string $token): string
@@ -553,7 +576,7 @@ function members_command(string $command, array $given, callable $say): int
 {
     $group = str_starts_with($command, 'group:') ? $given[0] : null;
     $login = $given[$group === null ? 0 : 1] ?? null;
-    if ($login !== null && !query('SELECT 1 FROM oc_user_oidc WHERE user_id = ?', [$login])) {
+    if (!in_array($login, [null, 'admin'], true) && !query('SELECT 1 FROM oc_user_oidc WHERE user_id = ?', [$login])) {
         return 1 - $say($group === null && $command !== 'user:info' ? 'User does not exist' : 'user not found');
     }
     if ($group !== null && $command !== 'group:add' && !query('SELECT 1 FROM oc_groups WHERE gid = ?', [$group])) {
@@ -568,8 +591,9 @@ function members_command(string $command, array $given, callable $say): int
             prefer($login, $given[1], $given[2], $given[3]);
             return 0;
         case 'user:info':
-            return $say(['user_id' => $login, 'enabled' => enabled($login), 'quota' => query(
-                "SELECT configvalue FROM oc_preferences WHERE userid = ? AND appid = 'files' AND configkey = 'quota'", [$login])[0][0] ?? 'none',
+            $prefers = array_column(query("SELECT appid || '.' || configkey, configvalue FROM oc_preferences WHERE userid = ?", [$login]), 1, 0);
+            return $say(['user_id' => $login, 'email' => $prefers['settings.email'] ?? null, 'enabled' => enabled($login),
+                'quota' => $prefers['files.quota'] ?? 'none',
                 'groups' => array_column(query('SELECT gid FROM oc_group_user WHERE uid = ? ORDER BY gid', [$login]), 0)]);
         case 'user:delete':
             foreach (['oc_user_oidc' => 'user_id', 'oc_preferences' => 'userid', 'oc_group_user' => 'uid', 'oc_authtoken' => 'uid',
@@ -797,6 +821,7 @@ function install(array $options): int
         CREATE TABLE IF NOT EXISTS oc_preferences (userid text, appid text, configkey text, configvalue text,
             PRIMARY KEY (userid, appid, configkey));
         CREATE TABLE IF NOT EXISTS oc_groups (gid text PRIMARY KEY, displayname text);
+        INSERT INTO oc_groups VALUES (\'admin\', \'admin\') ON CONFLICT DO NOTHING;
         CREATE TABLE IF NOT EXISTS oc_group_user (gid text, uid text, PRIMARY KEY (gid, uid));
         CREATE TABLE IF NOT EXISTS oc_authtoken (id serial PRIMARY KEY, uid text, token text UNIQUE)');
     migrate((int)code_version(), 'IF NOT EXISTS');

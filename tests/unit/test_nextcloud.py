@@ -162,7 +162,7 @@ def test_a_value_is_the_same_typed_and_as_text() -> None:
 
 def test_nothing_read_is_nothing_there() -> None:
     state = nextcloud.nextcloud_state('status {"installed": false}\nconfig \nprovider Provider not found\n')
-    assert state == {"status": {"installed": False}, "config": {}, "provider": {}}
+    assert state == {"status": {"installed": False}, "config": {}, "provider": {}, "admin": {}}
     assert plan(state)["tie"] is True
 
 

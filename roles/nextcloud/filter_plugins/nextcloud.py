@@ -12,7 +12,7 @@
 "{{ said | answer_flaws(version, closed, behind) }}"         what is wrong with a status.php
 "{{ stdout | room_flaws(directory) }}"                       whether what snapshot said is enough
 "{{ ansible_failed_result | what_failed }}"                  the end of what it said
-"{{ stdout | nextcloud_state }}"                             {status, config, provider}, from the lines of files/state
+"{{ stdout | nextcloud_state }}"                             {status, config, provider, admin}, from the lines of files/state
 "{{ state | nextcloud_plan(system, apps, on, off, provider) }}"  {delete, import, enable, disable, tie}, what differs
 "{{ provider | provider_options(secret) }}"                  arguments of occ that make it so
 "{{ settings | php }}"                                       a value as PHP writes it
@@ -162,7 +162,7 @@ def integrity_flaws(stdout: str) -> list[str]:
 
 def nextcloud_state(stdout: str) -> dict[str, Any]:
     """Lines `name {…}`; what is not said is empty."""
-    state: dict[str, Any] = {"status": {}, "config": {}, "provider": {}}
+    state: dict[str, Any] = {"status": {}, "config": {}, "provider": {}, "admin": {}}
     for line in stdout.splitlines():
         name, _, said = line.partition(" ")
         if name in state and said.startswith("{"):
@@ -208,7 +208,8 @@ def nextcloud_plan(
 OPTIONS = {
     "uniqueUid": "unique-uid", "mappingUid": "mapping-uid", "mappingDisplayName": "mapping-display-name",
     "mappingEmail": "mapping-email", "mappingQuota": "mapping-quota", "mappingGroups": "mapping-groups",
-    "groupProvisioning": "group-provisioning", "sendIdTokenHint": "send-id-token-hint",
+    "groupProvisioning": "group-provisioning", "groupWhitelistRegex": "group-whitelist-regex",
+    "sendIdTokenHint": "send-id-token-hint",
 }  # fmt: skip
 
 
