@@ -15,6 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from browser import browser
 from conftest import AUTH, RCPT, REFUSED, Clients, Member, lab, new_password, playbook, token, until
 from testinfra.host import Host
 
@@ -128,9 +129,25 @@ def test_who_leaves_is_out_at_once_and_back_with_the_old_mail(clients: Clients, 
 
 
 def test_after_the_last_day_a_purge_takes_all_of_it(
-    clients: Clients, coop: dict[str, Host], mail_host: Host, domain: str, ines: Member, letter: str
+    clients: Clients, coop: dict[str, Host], mail_host: Host, domain: str, ines: Member, server: str, portal: str, webmail: str
 ) -> None:
+    with browser(server, "fr") as page:
+        page.sign_in(portal, ines.mail, ines.password)
+        page.open(webmail)
+        page.see("body.task-mail")
+
+    def known_to_the_webmail() -> bool:
+        asked = "SELECT username FROM users JOIN identities USING (user_id)"
+        return ines.login in coop["meuse"].check_output("runuser -u postgres -- psql -XAtd webmail -c %s", asked).split()
+
+    def known_to_the_portal() -> bool:
+        """Their second factors would be in it, and in the way of whoever had the login next."""
+        tool = "/usr/share/lemonldap-ng/bin/lemonldap-ng-sessions --user portal --group portal"
+        count = f"{tool} count --persistent --where _session_uid=%s"
+        return coop["meuse"].check_output(count, ines.login) != "0"
+
     state(ines.login, "absent")
+    assert known_to_the_webmail() and known_to_the_portal()
     home = f"/srv/mail/{ines.login}"
     playbook("member", "-e", "member_purge=true")
     assert mail_host.file(home).exists, "the last day has not passed"
@@ -143,6 +160,7 @@ def test_after_the_last_day_a_purge_takes_all_of_it(
         coop["dyle"].check_output(command, change % day)
         playbook("member", "-e", "member_purge=true")
         assert mail_host.file(home).exists is stays
+    assert not known_to_the_webmail() and not known_to_the_portal()
     assert clients.curl(ines, "").code == REFUSED
     gone = clients.swaks("--server", clients.server, "--from", "sarah@stranger.test", "--to", ines.mail, "--quit-after", "RCPT")
     assert (gone.code, "550 5.1.1" in gone.text) == (RCPT, True), gone.text
