@@ -10,7 +10,7 @@ import ssl
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ import pytest
 from conftest import eventually
 
 sys.path.insert(0, str(Path(__file__).parent))
-from browser import Browser, Service, claims  # it is beside this file, and no package
+from browser import Answer, Browser, Service, claims  # it is beside this file, and no package
 
 PASSWORD = "correct horse 7"
 UNIT = "lemonldap-ng-fastcgi-server"
@@ -186,23 +186,29 @@ def sessions(host: Any, *arguments: str) -> str:
     return str(host.check_output(f"{SESSIONS} {' '.join(arguments)}"))
 
 
-class TestSecondFactor:
-    AJAX: ClassVar = {"Accept": "application/json", "X-CSRF-Check": "1"}
+AJAX = {"Accept": "application/json", "X-CSRF-Check": "1"}
 
+
+def with_phone(host: Any, browser: Browser, login: str) -> str:
+    """The secret of a member who has registered a phone and signed in without it for the last time."""
+    # one that an earlier run in this container left; there may be none
+    host.run(f"{SESSIONS} secondfactors delType {login} TOTP")
+    assert browser.sign_in(login, PASSWORD).status == 302
+    made = browser.post("/2fregisters/totp/getkey", {}, **AJAX).json
+    wrong = browser.post("/2fregisters/totp/verify", {"token": made["token"], "code": "000000"}, **AJAX)
+    assert wrong.json.get("result") != 1
+    made = browser.post("/2fregisters/totp/getkey", {}, **AJAX).json
+    form = {"token": made["token"], "code": totp(made["secret"]), "TOTPName": "phone"}
+    assert browser.post("/2fregisters/totp/verify", form, **AJAX).json["result"] == 1
+    browser.cookies.clear()
+    return str(made["secret"])
+
+
+class TestSecondFactor:
     @pytest.fixture
     def secret(self, host: Any, browser: Browser) -> str:
-        """Of cas, who has registered a phone and signed in without it for the last time."""
-        # one that an earlier run in this container left; there may be none
-        host.run(f"{SESSIONS} secondfactors delType cas TOTP")
-        assert browser.sign_in("cas", PASSWORD).status == 302
-        made = browser.post("/2fregisters/totp/getkey", {}, **self.AJAX).json
-        wrong = browser.post("/2fregisters/totp/verify", {"token": made["token"], "code": "000000"}, **self.AJAX)
-        assert wrong.json.get("result") != 1
-        made = browser.post("/2fregisters/totp/getkey", {}, **self.AJAX).json
-        form = {"token": made["token"], "code": totp(made["secret"]), "TOTPName": "phone"}
-        assert browser.post("/2fregisters/totp/verify", form, **self.AJAX).json["result"] == 1
-        browser.cookies.clear()
-        return str(made["secret"])
+        """Of cas."""
+        return with_phone(host, browser, "cas")
 
     def test_in_with_it_and_not_without(self, browser: Browser, secret: str, service: Callable[[str], Service]) -> None:
         asked = browser.sign_in("cas", PASSWORD)
@@ -230,6 +236,40 @@ class TestTooMany:
         assert browser.sign_in("fay@coop.test", PASSWORD).error == "86"
         assert Browser(browser.address, browser.trust).sign_in("ann", PASSWORD).status == 302
         assert eventually(lambda: browser.sign_in("fay", PASSWORD).status == 302, 60)
+
+    @pytest.fixture
+    def phone(self, host: Any, browser: Browser) -> Iterator[str]:
+        """Of fay, of whose failures nothing is on record, nor of this phone afterwards."""
+        # by name: LemonLDAP::NG deletes nothing that is found by --where in this store, and does not say so
+        forget = f"{SESSIONS} delete --persistent fay"
+        host.run(forget)
+        yield with_phone(host, browser, "fay")
+        host.check_output(forget)
+
+    def test_prompts_fetched_beforehand_give_no_more_tries(self, browser: Browser, phone: str) -> None:
+        """Of whoever has the password: each prompt could be worth a code, right or wrong."""
+
+        def prompt() -> tuple[Browser, Answer]:
+            person = Browser(browser.address, browser.trust)
+            return person, person.sign_in("fay", PASSWORD)
+
+        def enter(asked: tuple[Browser, Answer], code: str) -> Answer:
+            return asked[0].post("/totp2fcheck", asked[1].fields() | {"code": code})
+
+        prompts = [prompt() for _ in range(5)]
+        assert enter(prompts.pop(), totp(phone)).status == 302
+        for _ in range(3):
+            assert enter(prompts.pop(), "000000").error == "96"
+        late = enter(prompts.pop(), totp(phone))
+        assert (late.status, late.error) == (200, "86")
+        assert prompt()[1].error == "86"
+
+        def back() -> bool:
+            asked = prompt()
+            enter(asked, totp(phone, 1))
+            return "Fay Claes" in asked[0].get("/").text
+
+        assert eventually(back, 60)
 
 
 class TestPasswords:

@@ -116,6 +116,13 @@ def test_settings_of_the_sysadmin_prevail(settings: dict[str, Any]) -> None:
     assert made(settings)["configuration"]["timeout"] == 60
 
 
+def test_plugins_of_the_sysadmin_stand_beside_the_lock(settings: dict[str, Any]) -> None:
+    assert made(settings)["configuration"]["customPlugins"] == portal.PLUGIN
+    assert (ROLE / f"files/{portal.PLUGIN}.pm").exists()
+    settings["settings"] = {"customPlugins": "::Plugins::PublicPages"}
+    assert made(settings)["configuration"]["customPlugins"] == f"{portal.PLUGIN} ::Plugins::PublicPages"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

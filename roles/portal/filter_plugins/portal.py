@@ -56,6 +56,8 @@ CLIENT: dict[str, Any] = {
     "second_factor": False,
 }
 LANGUAGES = ("fr", "nl", "de", "en")
+# Counts wrong codes with wrong passwords (files/PerronSecondFactorLock.pm); plugins of the sysadmin stand beside it
+PLUGIN = "PerronSecondFactorLock"
 # Words of the messages by mail
 MAIL = ("autoMail", "click2Reset", "hello", "mailConfirmSubject", "mailSubject", "pwdChanged", "requestIssuedFromIP")
 
@@ -324,7 +326,9 @@ def portal_configuration(
         # messages by mail are written by the portal itself, which looks here
         mail = {key: text for key, text in words[language].items() if key in MAIL}
         files[f"templates/bootstrap/{language}.json"] = json.dumps(mail, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-    return {"configuration": configuration | dict(settings["settings"]), "files": files, "messages": words}
+    configuration |= dict(settings["settings"])
+    configuration["customPlugins"] = f"{PLUGIN} {configuration.get('customPlugins', '')}".strip()
+    return {"configuration": configuration, "files": files, "messages": words}
 
 
 def _words(settings: Settings, messages: Mapping[str, Mapping[str, str]], language: str) -> dict[str, str]:

@@ -1,0 +1,34 @@
+# LemonLDAP::NG counts failures at the password alone, and each prompt for a second factor has the history of the moment at
+# which it was asked for: failures in a thousand prompts fetched beforehand were one. So what is on record now takes the place
+# of what the prompt remembers, and judges before the code does. Requests at the same instant may still see the same record;
+# there are no more of them than the portal has processes.
+package PerronSecondFactorLock;
+
+use strict;
+use Mouse;
+use Lemonldap::NG::Portal::Main::Constants qw(PE_OK PE_APACHESESSIONERROR);
+
+extends 'Lemonldap::NG::Portal::Main::Plugin';
+
+use constant hook => { sfBeforeVerify => 'judge' };
+
+sub judge {
+    my ( $self, $req, $module, $session ) = @_;
+    my $user   = $session->{ $self->conf->{whatToTrace} };
+    my $record = $self->p->getPersistentSession($user);
+
+    # without it nothing can be counted
+    return PE_APACHESESSIONERROR if !$record || $record->error;
+
+    # a failure is added to this one, and the sum is written back
+    $session->{_loginHistory} = $record->data->{_loginHistory} || {};
+
+    # who turned it off by portal_settings wants no lock
+    my $lock = $self->p->loadedModules->{'Lemonldap::NG::Portal::Plugins::BruteForceProtection'} or return PE_OK;
+    local $req->{sessionInfo} = $session;
+    my $answer = $lock->run($req);
+    $self->userLogger->warn("Second factor of $user is not even tried: too many failures") if $answer != PE_OK;
+    return $answer;
+}
+
+1;
