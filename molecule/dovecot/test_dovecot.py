@@ -218,7 +218,7 @@ SUFFIX = "dc=coop,dc=test"
 
 
 def device_password(name):
-    return f"{name}-abcde-fghjk-mnpqr"
+    return f"{name}-abcde-fghjk-mnpqr-stuvw"
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_a_device_signs_in_and_the_members_own_password_no_longer_does(host, ima
     imap("bob")
     password = device("dev234", "bob")
     imap("bob", password)
-    for wrong in (PASSWORD, password + "x", "dev234", "dev234-", "*-abcde", "dev999-abcde-fghjk-mnpqr"):
+    for wrong in (PASSWORD, password + "x", "dev234", "dev234-", "*-abcde", device_password("dev999")):
         with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
             imap("bob", wrong)
     imap("ann")
@@ -265,6 +265,68 @@ def test_a_device_is_its_members_only(host, device):
     assert not auth(host, "ann", password)
     assert not auth(host, "*", password)
     assert not auth(host, "sue", device("dev235", "sue")), "a suspended member's device"
+
+
+@pytest.fixture
+def join(host):
+    """Puts a member into a group, which is gone afterwards."""
+    made = []
+
+    def into(group, member):
+        made.append(f"cn={group},ou=groups,{SUFFIX}")
+        entry = f"dn: {made[-1]}\nchangetype: add\nobjectClass: groupOfNames\ncn: {group}\n"
+        directory(host, f"{entry}member: uid={member},ou=members,{SUFFIX}\n")
+
+    yield into
+    for group in made:
+        host.run("ldapdelete -Q -Y EXTERNAL -H ldapi:/// %s", group)
+
+
+def test_in_some_groups_a_device_signs_in_and_their_own_password_does_not(host, imap, join, device):
+    """Nobody waits for the first device: what one may do without is another's second factor."""
+    session = idle(imap("bob"))
+    join("board", "bob")
+    assert ended(session), host.run("journalctl -n 20 -u dovecot-sessions").stdout
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        imap("bob")
+    imap("bob", device("dev234", "bob"))
+    directory(host, f"dn: uid=bob,ou=members,{SUFFIX}\nchangetype: modify\nreplace: memberDevices\n")
+    assert not auth(host, "bob")
+    # other groups, and members of none
+    join("choir", "ann")
+    assert auth(host, "ann")
+    join("administrators", "ann")
+    assert not auth(host, "ann")
+
+
+@pytest.fixture
+def stats(host):
+    """The directory logs every request, filters included."""
+
+    def level(name):
+        host.check_output("sed -i 's/^loglevel .*/loglevel %s/' /etc/ldap/slapd.conf && systemctl restart slapd", name)
+        assert eventually(lambda: auth(host, "ann"))
+
+    before = host.check_output("sed -n 's/^loglevel //p' /etc/ldap/slapd.conf")
+    level("stats")
+    yield
+    level(before)
+
+
+def test_no_part_of_a_password_is_logged(host, imap, device, stats):
+    """Whatever the first question to the directory does not settle goes on to the devices."""
+    good = device("dev234", "bob")
+    imap("bob", good)
+    secrets = ("mistyped9whole", "half9mistyped9-other9", PASSWORD, f"x{good}", f"{good}x", good.upper(), "dev234-mistyped9")
+    for member, wrong in [("bob", secret) for secret in secrets] + [("ann", "mistyped9whole"), ("ann", "half9mistyped9-other9")]:
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+            imap(member, wrong)
+    host.check_output("journalctl --sync")
+    logged = host.check_output("journalctl -o cat -u slapd -u dovecot --since -5min")
+    # else nothing would be proved
+    assert "(deviceId=dev234)(deviceAddress=bob@coop.test)" in logged and "(deviceId=none)(deviceAddress=ann@coop.test)" in logged
+    for part in ("mistyped9", "other9", "horse", "=correct", "abcde", "xdev234"):
+        assert part not in logged.lower(), part
 
 
 def ended(session):

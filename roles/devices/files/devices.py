@@ -96,6 +96,7 @@ class Directory:
 
     def add(self, member: dict[str, str], name: str) -> tuple[str, str]:
         """Makes a device; its id and its password, which is known here only now."""
+        # Dovecot knows them by this shape (roles/dovecot/vars)
         device = random_text(6)
         password = "-".join([device, *(random_text(5) for _ in range(4))])
         dn = f"deviceId={device},{CONFIG['devices_base']}"
@@ -148,7 +149,7 @@ def forget() -> None:
 def signed_in(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
     def judged(*args: Any, **kwargs: Any) -> Any:
-        for old in [sid for sid, when in ended.items() if when < time.time() - MINUTES * 60]:
+        for old in [sid for sid, when in list(ended.items()) if when < time.time() - MINUTES * 60]:
             ended.pop(old, None)
         if session.get("until", 0) < time.time() or ended.get(session["sid"], 0) >= session["at"]:
             forget()
@@ -196,8 +197,10 @@ def callback() -> Any:
 def backchannel_logout() -> Any:
     """The portal says that a session of its own is over (OpenID Connect Back-Channel Logout)."""
     try:
-        keys = JsonWebKey.import_key_set(portal.fetch_jwk_set())
-        claims = jwt.decode(request.form["logout_token"], keys)
+        try:
+            claims = jwt.decode(request.form["logout_token"], JsonWebKey.import_key_set(portal.fetch_jwk_set()))
+        except ValueError:  # a key that is none of those it remembers: the portal may have new ones
+            claims = jwt.decode(request.form["logout_token"], JsonWebKey.import_key_set(portal.fetch_jwk_set(force=True)))
         claims.validate(leeway=60)
     except (JoseError, ValueError, KeyError):
         abort(400)
