@@ -34,6 +34,15 @@ LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 EVERYTHING_STANDS_ON = {
     "directory": "has the members, whom all services ask for",
     "dns_primary": "has the zones, by which certificates are obtained",
+    "portal": "signs members in for every other service",
+}
+# Groups whose state is on their one host
+ONE_HOST = {
+    "directory": "what is written to one would not be on the others",
+    "dns_primary": "each would sign the zones with keys of its own; further name servers go into 'dns_secondary'",
+    "mail": "each would have a part of every mailbox, and DKIM keys of its own",
+    "nextcloud": "each would have a part of members' files",
+    "portal": "each would sign its tokens with keys of its own",
 }
 # Variables that were called otherwise, for one release: {old: "what replaced it"}
 RENAMED: dict[str, str] = {}
@@ -133,6 +142,9 @@ def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence
                 f"the group '{name}' has no host: give it one in the inventory, or list it in coop_without"
                 + (hint.replace("did you mean", "or is it misspelt as") if hint else "")
             )
+    for name, why in ONE_HOST.items():
+        if len(hosts := inventory.groups.get(name, [])) > 1:
+            inventory.find(f"the group '{name}' has {len(hosts)} hosts, {', '.join(hosts)}: {why}; leave one of them")
     for host in {host for name in declared for host in inventory.groups[name]} - set(inventory.coop):
         inventory.find(f"{host} carries a service but is not in the group 'coop': add it")
 
@@ -247,6 +259,20 @@ def _readers(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
             inventory.find(f"{place}: '{reader}': {wrong}", host)
 
 
+def _aliases(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
+    place = f"{inventory.place(host, 'coop_aliases')}coop_aliases"
+    domains = [coop.get("coop_domain"), *coop.get("coop_member_domains", [])]
+    addresses = [alias["mail"] for alias in coop.get("coop_aliases", [])]
+    for address in addresses:
+        name, _, domain = address.rpartition("@")
+        if domain not in domains:
+            inventory.find(f"{place}: '{address}': its domain is none of {', '.join(map(str, domains))}", host)
+        elif name in coop.get("coop_reserved_everywhere", []):
+            inventory.find(f"{place}: '{address}': coop_role_readers read it; leave it out", host)
+    for address in sorted({address for address in addresses if addresses.count(address) > 1}):
+        inventory.find(f"{place}: '{address}' is there twice; give it all its targets at once", host)
+
+
 def _cooperative(inventory: Inventory, host: str) -> list[Network]:
     """What the house knows of the cooperative. Returns: the networks the host may be in."""
     coop = _specified(inventory, host, "cooperative")
@@ -273,6 +299,7 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
                 f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}: needs a size; write {{quota_gib: 5}}, in GiB", host
             )
     _readers(inventory, host, coop)
+    _aliases(inventory, host, coop)
     if coop.get("coop_grace_days", 0) < 0:
         inventory.find(f"{inventory.place(host, 'coop_grace_days')}coop_grace_days: write a number of days, 0 or more", host)
     if "admin_networks" in coop:

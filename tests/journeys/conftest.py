@@ -244,6 +244,12 @@ CAST = {
 
 
 @pytest.fixture(scope="session")
+def demo(domain: str) -> Member:
+    """Whom the lab begins with."""
+    return Member("demo", f"demo@{domain}", (ROOT / ".lab/demo-password").read_text().strip())
+
+
+@pytest.fixture(scope="session")
 def members(domain: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Member]]:
     """The cast, by first name, under logins that no earlier run had; Anna has an alias, too."""
     run = secrets.token_hex(3)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from conftest import ROOT, Clients, Member, token
-
-
-@pytest.fixture
-def demo(domain: str) -> Member:
-    return Member("demo", f"demo@{domain}", (ROOT / ".lab/demo-password").read_text().strip())
+from conftest import Clients, Member, token
 
 
 def test_a_member_writes_to_a_stranger_who_answers(clients: Clients, demo: Member) -> None:

@@ -28,6 +28,16 @@ def test_member_to_member(clients: Clients, members: dict[str, Member], sender: 
     clients.receive(members[recipient], subject)
 
 
+def test_an_address_of_the_cooperative_is_read_and_written_from_by_who_is_named(
+    clients: Clients, demo: Member, domain: str
+) -> None:
+    asked, answered = token(), token()
+    assert clients.stranger_sends(f"info@{domain}", asked).code == 0
+    clients.receive(demo, asked)
+    assert clients.submit(demo, "sarah@stranger.test", answered, sender=f"info@{domain}").code == 0
+    assert "dkim=pass" in clients.stranger_receives(answered)
+
+
 def test_an_alias_reaches_its_member_and_may_be_written_from(clients: Clients, members: dict[str, Member]) -> None:
     subject = token()
     anna = members["anna"]

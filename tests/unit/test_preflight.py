@@ -120,6 +120,22 @@ REFUSED: dict[str, tuple[Change, str]] = {
         everywhere(coop_role_readers=["anna@coop.example"]),
         "'anna@coop.example': it is a name of documentation",
     ),
+    "an alias elsewhere": (
+        everywhere(coop_aliases=[{"mail": "info@elsewhere.test", "targets": ["anna@coop.test"]}]),
+        "coop_aliases: 'info@elsewhere.test': its domain is none of coop.test",
+    ),
+    "an alias that has readers": (
+        everywhere(coop_aliases=[{"mail": "abuse@coop.test", "targets": ["anna@coop.test"]}], coop_reserved_everywhere=["abuse"]),
+        "coop_aliases: 'abuse@coop.test': coop_role_readers read it",
+    ),
+    "an alias twice": (
+        everywhere(coop_aliases=[{"mail": "info@coop.test", "targets": ["anna@coop.test"]}] * 2),
+        "coop_aliases: 'info@coop.test' is there twice; give it all its targets at once",
+    ),
+    "two hosts of one directory": (
+        group("directory", "a", "b"),
+        "the group 'directory' has 2 hosts, a, b: what is written to one would not be on the others; leave one of them",
+    ),
     "no directory": (everywhere(coop_without=["directory"]), "coop_without: 'directory' has the members, whom all services ask"),
     "a grace before today": (everywhere(coop_grace_days=-1), "coop_grace_days: write a number of days, 0 or more"),
     "no secret": (
@@ -136,7 +152,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "coop_without: says 'mail' is not offered, but it has b; take it out",
     ),
     "not offered, unknown": (everywhere(coop_without=["meet"]), "coop_without: 'meet' is no group of groups.yml"),
-    "outside coop": (group("mail", "b", "world"), "world carries a service but is not in the group 'coop': add it"),
+    "outside coop": (group("mail", "world"), "world carries a service but is not in the group 'coop': add it"),
     "a pin without checksum": (
         everywhere(upstream_pins=[PIN | {"sha256": ""}]),
         "upstream_pins: cloud.sha256: is missing; a pin needs its checksum: bin/pins set cloud 1.0.0 writes it",
