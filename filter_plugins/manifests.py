@@ -534,10 +534,12 @@ def certificate_requests(house: House, host: str, domain: str, member_domains: S
             }
             for item in manifest["tlsa"]
         ]
-        requests.append({"name": service, "names": [_whole(name, domain) for name in names + everywhere], "tlsa": tlsa})
+        requests.append(
+            {"name": service, "names": [_whole(name, domain) for name in names + everywhere], "tlsa": tlsa, "optional": False}
+        )
         for zone in member_domains if everywhere else ():
             names_there = [_whole(name, zone) for name in everywhere]
-            requests.append({"name": _certificate(service, zone, domain), "names": names_there, "tlsa": []})
+            requests.append({"name": _certificate(service, zone, domain), "names": names_there, "tlsa": [], "optional": True})
     return requests
 
 
@@ -565,6 +567,8 @@ def web_vhosts(
             "name": _whole(vhost["name"], zone),
             "certificate": f"/etc/certificates/{_certificate(service, zone, domain)}",
             "from": _cidrs(vhost.get("from", "any"), hostvars or {}, groups or {}, admin_networks),
+            # a member's domain may not be delegated yet
+            "optional": zone != domain,
         }
         for service, entry in house.items()
         if host in entry["hosts"]

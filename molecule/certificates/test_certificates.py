@@ -27,6 +27,16 @@ def renew(host, name="mail"):
     return result, log(host)
 
 
+ASKED = "/etc/dehydrated/domains.txt"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_the_members(host):
+    """Converged with two domains that get no certificate, which leave the unit failed; the tests speak of those that do."""
+    with changed(host, f"cp -p {ASKED} {ASKED}.whole; sed -i '/ > mail-/d' {ASKED}", f"mv {ASKED}.whole {ASKED}"):
+        yield
+
+
 @contextlib.contextmanager
 def changed(host, do, undo):
     host.check_output(do)
@@ -225,3 +235,27 @@ def test_the_client_runs_confined_and_as_nobody_special(host):
     assert float(score.split(":")[1].split()[0]) <= 4.0, score
     assert host.check_output("systemctl show --value -p User certificates") == "acme"
     assert not host.run("setpriv --reuid nobody --regid nogroup --clear-groups cat /etc/dehydrated/dns.json").stdout
+
+
+def test_a_members_domain_that_gets_none_stops_no_other_and_is_asked_for_again_until_it_does(host):
+    conf, of_member = "/etc/pebble/config.json", f"{SERVED}/mail-famille.test"
+    with changed(host, f"cp -p {ASKED} {ASKED}.own; cp {ASKED}.whole {ASKED}", f"mv {ASKED}.own {ASKED}"):
+        missing = ["mail-famille.test: there is none", "mail-nowhere.test: there is none"]
+        assert host.check_output("certificates due").splitlines() == missing
+        before = serial(host)
+        result, said = renew(host)
+        assert result.rc != 0
+        assert serial(host) != before, said
+        assert host.check_output("certificates due").splitlines() == missing
+        # as once it is delegated; with the authority's start comes another root, by which all are due
+        host.check_output(f"sed -i.bak 's/\"famille.test\"//' {conf}; systemctl restart pebble")
+        try:
+            # the other still gets none
+            assert host.run("systemctl start certificates").rc != 0
+            assert host.check_output("certificates due").splitlines() == missing[1:], log(host)
+            assert host.file(f"{of_member}/fullchain.pem").exists
+        finally:
+            host.check_output(f"mv {conf}.bak {conf}; systemctl restart pebble; rm -rf {of_member}")
+    # for the next root, so that these tests hold once more
+    host.check_output("systemctl start certificates")
+    assert host.check_output("certificates due") == ""

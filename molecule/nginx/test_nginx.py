@@ -7,7 +7,7 @@ import re
 import pytest
 from conftest import eventually
 
-NAMES = [f"{name}.coop.test" for name in ("www", "app", "php", "old", "said", "gone", "nobody")]
+NAMES = [f"{name}.coop.test" for name in ("www", "app", "php", "old", "said", "gone", "waits", "later", "nobody")]
 CURL = "curl -sS --path-as-is --max-time 10 " + " ".join(
     f"--resolve {name}:{port}:127.0.0.1" for name in NAMES for port in (80, 443)
 )
@@ -173,6 +173,14 @@ def test_a_vhost_that_was_taken_out_is_gone_and_a_broken_one_never_came(host, as
     assert "no_such_directive" not in host.file("/etc/nginx/nginx.conf").content_string
     log = host.check_output("zcat -f /var/log/nginx/access.log*")
     assert ' gone.coop.test "GET / ' in log  # it was there, once
+
+
+def test_a_vhost_waits_for_its_certificate_and_the_others_do_not(host, ask):
+    assert "unrecognized name" in ask("https://waits.coop.test/").failed
+    assert ask("http://waits.coop.test/").status == 421
+    assert "waits.coop.test" not in host.file("/etc/nginx/nginx.conf").content_string
+    assert ask("https://later.coop.test/").body == "front page\n"
+    assert ask("http://later.coop.test/").status == 301
 
 
 def handshake(host, options):

@@ -155,6 +155,15 @@ def test_the_table_of_contents_has_the_tags(role: Path) -> None:
     assert imports == main, "tasks/main.yml is a table of contents: tasks are in the files that it imports"
 
 
+def test_a_rescue_ends_in_a_failure(role: Path) -> None:
+    """With any_errors_fatal, what one host rescues ends the run of all the others, silently: `ignore_errors` does not."""
+    for path in role.glob("tasks/**/*.yml"):
+        for task in tasks(load(path)):
+            assert "rescue" not in task or "ansible.builtin.fail" in task["rescue"][-1], (
+                f"{path.relative_to(ROOT)}: {task['name']}: to go on after a failure, register it and say ignore_errors"
+            )
+
+
 def test_debian_packages_come_by_the_role_packages(role: Path) -> None:
     for path in role.glob("tasks/**/*.yml"):
         for task in tasks(load(path)):

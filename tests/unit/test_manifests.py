@@ -247,7 +247,7 @@ def test_one_family_of_a_list() -> None:
 
 def test_a_certificate_for_each_service_with_names_on_its_hosts(coop: Coop) -> None:
     tlsa = [{"port": 25, "host": "mail.coop.test", "domain": "coop.test", "name": "_25._tcp.mail"}]
-    wanted = [{"name": "mail", "names": ["mail.coop.test", "imap.coop.test"], "tlsa": tlsa}]
+    wanted = [{"name": "mail", "names": ["mail.coop.test", "imap.coop.test"], "tlsa": tlsa, "optional": False}]
     assert certificate_requests(house(coop), "b", "coop.test") == wanted
     assert certificate_requests(house(coop), "a", "coop.test") == []
     coop.mail.update({"certificate": False, "tlsa": []})
@@ -260,10 +260,11 @@ def test_a_name_in_every_domain_has_a_certificate_in_each(coop: Coop) -> None:
         assert {("mta-sts", "A", "10.1.0.2"), ("mta-sts", "AAAA", "fd00:1::2")} <= records(coop, zone)
     assert not any(name == "mail" for name, *_ in records(coop, "famille.test"))
     assert [
-        (wanted["name"], wanted["names"], len(wanted["tlsa"])) for wanted in certificate_requests(house(coop), "b", *DOMAINS)
+        (wanted["name"], wanted["names"], len(wanted["tlsa"]), wanted["optional"])
+        for wanted in certificate_requests(house(coop), "b", *DOMAINS)
     ] == [
-        ("mail", ["mail.coop.test", "imap.coop.test", "mta-sts.coop.test"], 1),
-        ("mail-famille.test", ["mta-sts.famille.test"], 0),
+        ("mail", ["mail.coop.test", "imap.coop.test", "mta-sts.coop.test"], 1, False),
+        ("mail-famille.test", ["mta-sts.famille.test"], 0, True),
     ]
     assert certificate_requests(house(coop), "a", *DOMAINS) == []
 

@@ -37,10 +37,10 @@ def test_a_vhost_has_its_whole_name_and_the_certificate_of_its_service(coop: Coo
 def test_a_name_in_every_domain_is_a_vhost_in_each(coop: Coop) -> None:
     coop.mail["names_everywhere"] = ["mta-sts"]
     made = web_vhosts(house(coop, {"name": "mta-sts", "extra": "#"}, {"name": "mail", "root": "/"}), "b", "coop.test", ["f.test"])
-    assert [(vhost["name"], vhost["certificate"]) for vhost in made] == [
-        ("mta-sts.coop.test", "/etc/certificates/mail"),
-        ("mta-sts.f.test", "/etc/certificates/mail-f.test"),
-        ("mail.coop.test", "/etc/certificates/mail"),
+    assert [(vhost["name"], vhost["certificate"], vhost["optional"]) for vhost in made] == [
+        ("mta-sts.coop.test", "/etc/certificates/mail", False),
+        ("mta-sts.f.test", "/etc/certificates/mail-f.test", True),
+        ("mail.coop.test", "/etc/certificates/mail", False),
     ]
     assert vhost_flaws(made) == []
 
@@ -66,7 +66,7 @@ def test_it_is_on_the_hosts_of_its_service_only(coop: Coop) -> None:
 
 def test_the_role_and_the_manifest_have_one_vocabulary() -> None:
     options = SPEC["nginx_vhosts"]["options"]
-    del options["certificate"]
+    del options["certificate"], options["optional"]
     assert {key: (spec["type"], spec.get("default")) for key, spec in options.items()} == {
         key: (spec["type"], spec.get("default")) for key, spec in VHOST.items()
     }
@@ -123,6 +123,7 @@ def test_a_date_that_stays_for_a_month_and_is_less_than_a_year_away(today: str, 
 def configuration(**variables: Any) -> str:
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     given = defaults | {"ansible_managed": "managed", "__nginx_security_expires": "2027-10-01T00:00:00Z"} | variables
+    given["__nginx_vhosts"] = given["nginx_vhosts"]
     template = (ROLE / "templates/nginx.conf.j2").read_text()
     templar = Templar(loader=DataLoader(), variables=given)
     return str(templar.template(trust_as_template("#jinja2: trim_blocks: True\n" + template)))
