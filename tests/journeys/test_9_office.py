@@ -77,7 +77,7 @@ def test_its_user_reaches_the_cloud_and_nothing_else(host: Host, inventory: dict
 def test_no_token_of_a_document_is_in_the_web_servers_log(clients: Clients, host: Host, office: str, cloud: str) -> None:
     token = secrets.token_hex(16)
     opened = f"{cloud}index.php/apps/richdocuments/wopi/files/1?access_token={token}"
-    code = ("--include", "--http1.1", "--header", "Connection: Upgrade", "--header", "Upgrade: websocket")
+    code = ("--output", "/dev/null", "--http1.1", "--header", "Connection: Upgrade", "--header", "Upgrade: websocket")
     clients.run("curl", "--silent", "--max-time", "5", *code, f"{office}cool/{quote(opened, safe='')}/ws?WOPISrc={token}")
     log = host.check_output("tail -n 50 /var/log/nginx/access.log")
     assert '"GET /cool/- ' in log and token not in host.check_output("cat /var/log/nginx/*.log"), log
