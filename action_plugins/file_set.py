@@ -16,7 +16,7 @@ from ansible.template import trust_as_template
 CONTENTS = ("template", "copy", "content")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible comes without types
     """Templates and files are found where ansible.builtin.template and ansible.builtin.copy find them."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

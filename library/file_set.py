@@ -20,7 +20,8 @@ short_description: Bring the files, directories and links of one concern to what
 description:
   - What M(ansible.builtin.template), M(ansible.builtin.copy) and M(ansible.builtin.file) do one at a time, over one connection.
   - All that differ are judged before the first is replaced, so that a set with one bad file changes nothing.
-  - Supports check mode, on a fresh host too. An owner, a group or a judge that is not there yet is one that a run would have made by then.
+  - Supports check mode, on a fresh host too. An owner, a group or a judge that is not there yet is one that a run
+    would have made by then.
 options:
   files:
     description: What there is to be, in this order.
@@ -28,17 +29,17 @@ options:
     elements: dict
     required: true
     suboptions:
-      dest: {type: path, required: true, description: "Where. With O(files[].each) its {item} is replaced, {item[name]} by that key's value."}
+      dest: {type: path, required: true, description: "Where. With O(files[].each) its `{item}`, or `{item[name]}`, is replaced."}
       template: {type: str, description: "A file in the role's templates/; what it says is the content."}
       copy: {type: str, description: "A file in the role's files/, as it is."}
       content: {type: str, description: "The content itself."}
       each: {type: list, elements: raw, description: "One of this entry for each of these, which the template knows as `item`."}
-      state: {type: str, choices: [file, directory, link, absent], default: file, description: "V(absent) removes a file or a link."}
+      state: {type: str, choices: [file, directory, link, absent], default: file, description: "V(absent) removes no directory."}
       src: {type: str, description: "What a link points at."}
       owner: {type: str, description: "Its owner."}
       group: {type: str, description: "Its group."}
       mode: {type: str, description: "Octal, like V(0644). A file and a directory must say theirs."}
-      validate: {type: str, description: "A command that judges a file before it is replaced; %s is where the new one lies until then."}
+      validate: {type: str, description: "A command that judges a new file before it is placed; %s is where it lies until then."}
 author: [perron]
 """
 
@@ -118,7 +119,7 @@ def place(module: AnsibleModule, entry: dict[str, Any], new: str | None) -> bool
             os.makedirs(dest, exist_ok=True)
     if module.check_mode and not (there and known(entry["owner"], pwd.getpwnam) and known(entry["group"], grp.getgrnam)):
         return True
-    return module.set_fs_attributes_if_different(module.load_file_common_arguments(entry), changed)
+    return bool(module.set_fs_attributes_if_different(module.load_file_common_arguments(entry), changed))
 
 
 def prepare(module: AnsibleModule, entry: dict[str, Any]) -> str | None:
@@ -138,6 +139,7 @@ def prepare(module: AnsibleModule, entry: dict[str, Any]) -> str | None:
     wanted = (entry["content"] or "").encode()
     if os.path.isfile(dest) and not os.path.islink(dest) and Path(dest).read_bytes() == wanted:
         return None
+    new: str
     handle, new = tempfile.mkstemp(dir=module.tmpdir)
     with os.fdopen(handle, "wb") as file:
         file.write(wanted)
@@ -149,7 +151,8 @@ def prepare(module: AnsibleModule, entry: dict[str, Any]) -> str | None:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": ENTRY}}, supports_check_mode=True
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": ENTRY}},
+        supports_check_mode=True,
     )
     entries = module.params["files"]
     made = {entry["dest"] for entry in entries if entry["state"] == "directory"}
