@@ -27,8 +27,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible comes without t
     def _filled(self, entry: dict[str, Any], variables: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The entry, or one for each of its items, with its content."""
         kinds = [kind for kind in CONTENTS if kind in entry]
-        if len(kinds) != (entry.get("state", "file") == "file"):
-            raise AnsibleActionFail(f"{entry.get('dest')}: a file has one of {', '.join(CONTENTS)}, and nothing else has any")
+        state = entry.get("state", "file")
+        if state == "absent":  # what it would hold is not asked: a file that is there by a condition is one entry
+            entry = {key: value for key, value in entry.items() if key not in kinds}
+            kinds = []
+        elif len(kinds) != (state == "file"):
+            raise AnsibleActionFail(f"{entry.get('dest')}: a file has one of {', '.join(CONTENTS)}, a directory or a link none")
         if "each" in entry:
             for item in entry.pop("each"):
                 one = entry | {"dest": entry["dest"].format(item=item)}
