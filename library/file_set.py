@@ -114,7 +114,9 @@ def place(module: AnsibleModule, entry: dict[str, Any], new: str | None) -> bool
     changed = new is not None or not there
     if changed and not module.check_mode:
         if new is not None:
+            before = os.umask(0o077)  # nobody reads it before it has its mode
             module.atomic_move(new, dest)
+            os.umask(before)
         else:
             os.makedirs(dest, exist_ok=True)
     if module.check_mode and not (there and known(entry["owner"], pwd.getpwnam) and known(entry["group"], grp.getgrnam)):
@@ -155,7 +157,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     entries = module.params["files"]
-    made = {entry["dest"] for entry in entries if entry["state"] == "directory"}
+    directories = [Path(entry["dest"]) for entry in entries if entry["state"] == "directory"]
+    made = {str(path) for directory in directories for path in (directory, *directory.parents)}
     for entry in entries:
         parent = os.path.dirname(entry["dest"])
         if not (os.path.isdir(parent) or parent in made or entry["state"] in ("directory", "absent") or module.check_mode):
