@@ -37,7 +37,7 @@ def test_files_directories_and_links_in_one_go(tmp_path: Path) -> None:
         {
             "dest": f"{there}/deep/{{item[name]}}.html",
             "template": str(page),
-            "each": [{"name": "fr"}, {"name": "nl"}],
+            "each": languages,
             "mode": "0640",
         },
         {"dest": f"{there}/as-it-is", "copy": str(page), "mode": "0755"},
