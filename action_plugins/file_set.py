@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 CONTENTS = ("template", "copy", "content")
+OF_AN_ITEM = ("dest", "template", "copy")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible comes without types
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible comes without t
             raise AnsibleActionFail(f"{entry.get('dest')}: a file has one of {', '.join(CONTENTS)}, a directory or a link none")
         if "each" in entry:
             for item in entry.pop("each"):
-                one = entry | {"dest": entry["dest"].format(item=item)}
+                one = entry | {key: entry[key].format(item=item) for key in OF_AN_ITEM if key in entry}
                 yield self._content(one, kinds, variables | {"item": item})
         else:
             yield self._content(entry, kinds, variables)

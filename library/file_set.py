@@ -29,11 +29,14 @@ options:
     elements: dict
     required: true
     suboptions:
-      dest: {type: path, required: true, description: "Where. With O(files[].each) its `{item}`, or `{item[name]}`, is replaced."}
+      dest: {type: path, required: true, description: "Where."}
       template: {type: str, description: "A file in the role's templates/; what it says is the content."}
       copy: {type: str, description: "A file in the role's files/, as it is."}
       content: {type: str, description: "The content itself."}
-      each: {type: list, elements: raw, description: "One of this entry for each of these, which the template knows as `item`."}
+      each:
+        type: list
+        elements: raw
+        description: One of this entry for each: `{item}` or `{item[name]}` in dest, template and copy, `item` in the template.
       state: {type: str, choices: [file, directory, link, absent], default: file, description: "V(absent) removes no directory."}
       src: {type: str, description: "What a link points at."}
       owner: {type: str, description: "Its owner."}
