@@ -42,6 +42,7 @@ options:
       owner: {type: str, description: "Its owner."}
       group: {type: str, description: "Its group."}
       mode: {type: str, description: "Octal, like V(0644). A file and a directory must say theirs."}
+      unsafe_writes: {type: bool, default: false, description: "Written in place: a mount cannot be replaced."}
       validate: {type: str, description: "A command that judges a new file before it is placed; %s is where it lies until then."}
 author: [perron]
 """
@@ -67,6 +68,7 @@ ENTRY = {
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "str"},
+    "unsafe_writes": {"type": "bool", "default": False},
     "validate": {"type": "str"},
 }
 
@@ -118,7 +120,7 @@ def place(module: AnsibleModule, entry: dict[str, Any], new: str | None) -> bool
     if changed and not module.check_mode:
         if new is not None:
             before = os.umask(0o077)  # nobody reads it before it has its mode
-            module.atomic_move(new, dest)
+            module.atomic_move(new, dest, unsafe_writes=entry["unsafe_writes"])
             os.umask(before)
         else:
             os.makedirs(dest, exist_ok=True)
