@@ -173,6 +173,14 @@ def test_debian_packages_come_by_the_role_packages(role: Path) -> None:
             )
 
 
+def test_templates_are_placed_in_sets(role: Path) -> None:
+    for path in role.glob("tasks/**/*.yml"):
+        for task in tasks(load(path)):
+            assert "ansible.builtin.template" not in task or role.name == "world", (
+                f"{path.relative_to(ROOT)}: {task['name']}: place it by file_set, in a set with what belongs to it"
+            )
+
+
 def test_templates_say_who_manages_them(role: Path) -> None:
     for path in sorted(role.glob("templates/**/*.j2")):
         if path.name.endswith(".json.j2"):  # JSON has no comments
