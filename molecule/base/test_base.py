@@ -118,6 +118,18 @@ def test_what_a_killed_run_left_was_finished(host):
     assert not host.file("/usr/sbin/policy-rc.d").exists
 
 
+def test_what_a_killed_run_did_not_restart_was_restarted_and_nothing_else(host):
+    def ran_on(unit):
+        return host.run(f"systemctl show --value -p MainPID scenario-{unit} | cmp - /srv/{unit}.pid").rc == 0
+
+    assert {unit: ran_on(unit) for unit in ("killed", "restarted", "reloaded")} == {
+        "killed": False,
+        "restarted": True,
+        "reloaded": True,
+    }
+    assert not host.service("scenario-stopped").is_running
+
+
 def test_time(host):
     assert host.check_output("date --date=2026-07-01T12:00Z +%H:%M") == "14:00"
     # Whether it runs is not ours to say: in a container that may not set the clock its own condition keeps it off

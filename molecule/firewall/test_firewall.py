@@ -45,11 +45,11 @@ def outside(host):
                 host.check_output(f"ip -n outside addr add {address}/{prefix} dev cable")
     for port in (25, 26, 7005):
         host.check_output(SERVE.format(unit=f"there-{port}", where="-p NetworkNamespacePath=/run/netns/outside", port=port))
-    for port in (8025, 8080):
+    for port in (8025, 8026, 8080):
         host.check_output(SERVE.format(unit=f"here-{port}", where="", port=port))
-    listening = "ss -Hltn '( sport = 25 or sport = 26 or sport = 7005 or sport = 8025 or sport = 8080 )' | wc -l"
+    listening = "ss -Hltn '( sport = 25 or sport = 26 or sport = 7005 or sport = 8025 or sport = 8026 or sport = 8080 )' | wc -l"
     assert eventually(
-        lambda: host.check_output(listening) == "2" and host.check_output(f"ip netns exec outside {listening}") == "3"
+        lambda: host.check_output(listening) == "3" and host.check_output(f"ip netns exec outside {listening}") == "3"
     )
 
 
@@ -61,6 +61,16 @@ def test_a_listed_port_answers_and_an_unlisted_one_does_not(host, family):
     assert refused(host, "in") > before
     # it does listen: loopback is free
     assert host.run(CONNECT.format(to="127.0.0.1", port=8080, source="127.0.0.1")).rc == 0
+
+
+def test_a_port_of_loopback_that_a_rule_names_is_for_whom_it_names(host):
+    here = {"loopback": "127.0.0.1", "own": HOST[4]}
+    assert goes_out(host, "loopback", 8026, "mail", here)
+    for place in here:
+        for user in ("nobody", "root"):
+            assert not goes_out(host, place, 8026, user, here)
+            assert goes_out(host, place, 8080, user, here)
+    assert not goes_out(host, 6, 8026, "nobody", {6: "::1"})
 
 
 @FAMILIES

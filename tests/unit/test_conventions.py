@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,28 @@ def test_a_rescue_ends_in_a_failure(role: Path) -> None:
             assert "rescue" not in task or "ansible.builtin.fail" in task["rescue"][-1], (
                 f"{path.relative_to(ROOT)}: {task['name']}: to go on after a failure, register it and say ignore_errors"
             )
+
+
+# Of a set that restarts a daemon: named by a variable or an item, a unit, or for others to read
+NOT_READ = "{|/systemd/|^/etc/certificates/reload.d/|^/etc/logrotate.d/"
+
+
+def test_units_say_what_a_restart_is_for(role: Path) -> None:
+    """Or the handler of a run that was killed is lost for good: base compares what a unit says it reads with its last start."""
+    if role.name in ("base", "world"):  # Debian's own units, without a drop-in; the lab's
+        return
+    said = " ".join(line for _, text in texts(role) for line in re.findall("^X-Reads=(.*)", text, re.MULTILINE))
+    for path in role.glob("tasks/**/*.yml"):
+        for task in tasks(load(path)):
+            called = " ".join(task["notify"] if isinstance(task.get("notify"), list) else [task.get("notify", "")])
+            if not re.search("Restart|Reload (?!systemd)", called):
+                continue
+            for entry in task.get("file_set", {}).get("files", []):
+                read = entry["dest"]
+                if entry.get("state") not in ("directory", "link") and not re.search(NOT_READ, read):
+                    assert any(fnmatch(read, pattern) or read.startswith(f"{pattern}/") for pattern in said.split()), (
+                        f"{path.relative_to(ROOT)}: {task['name']}: add {read} to X-Reads= in the unit's file or drop-in"
+                    )
 
 
 def test_debian_packages_come_by_the_role_packages(role: Path) -> None:
