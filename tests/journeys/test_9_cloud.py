@@ -115,14 +115,18 @@ def test_signing_out_on_either_side_ends_both(members: dict[str, Member], server
         assert not person.at_home(portal)
 
 
+GONE = -2  # Valkey's word for a key that ended since it was listed
+
+
 def test_a_session_that_nobody_used_for_long_is_the_portals_to_renew(
     host: Host, members: dict[str, Member], server: str, cloud: str, portal: str
 ) -> None:
     with browser(server) as person:
         sign_in(person, members["bram"], cloud, portal)
         valkey = "valkey-cli -s /run/valkey/valkey.sock"
-        found = host.check_output(f"{valkey} --scan --pattern 'nextcloud_session:*'").split()
-        assert found and all(int(host.check_output(f"{valkey} ttl {key}")) > 9 * 3600 for key in found)
+        found = host.check_output(f"{valkey} --scan --pattern 'nextcloud_session:*' | grep -v _LOCK").split()
+        left = [int(host.check_output(f"{valkey} ttl {key}")) for key in found]
+        assert found and all(seconds > 9 * 3600 or seconds == GONE for seconds in left), left
         host.check_output(f"{valkey} del {' '.join(found)}")
         assert not out(person, cloud, portal)  # which knows who it is, still
         forgets(person)
@@ -149,7 +153,7 @@ def test_who_administers_it_is_no_word_of_the_portals(
     host.check_output(f"printf '{ldif}' | ldapadd -Q -Y EXTERNAL -H ldapi:///")
     try:
         comes(bram)
-        assert account(host, bram)["groups"] == ["admin", "plan-basic"]
+        assert sorted(account(host, bram)["groups"]) == ["admin", "plan-basic"]
         comes(chloe)
         assert account(host, chloe)["groups"] == ["plan-basic"]
     finally:
