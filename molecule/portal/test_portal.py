@@ -223,6 +223,15 @@ class TestSecondFactor:
         told = claims(strict.tokens(browser.get(strict.authorize_url()).query["code"]).json["id_token"])
         assert told["acr"] == "loa-2" and told["second_factor"] is True and "mfa" in told["amr"]
 
+    def test_a_code_is_good_once(self, browser: Browser, secret: str) -> None:
+        code = totp(secret, 1)  # for a minute yet
+        for let_in in (True, False):
+            asked = browser.sign_in("cas", PASSWORD)
+            answer = browser.post("/totp2fcheck", asked.fields() | {"code": code})
+            assert (answer.status, answer.error) == ((302, "") if let_in else (200, "96"))
+            assert ("Cas Weber" in browser.get("/").text) is let_in
+            browser.cookies.clear()
+
     def test_whose_group_must_have_one_gets_nowhere_without(self, browser: Browser) -> None:
         answer = browser.sign_in("dee", PASSWORD)
         assert "2fregisters" in answer.text + answer.location

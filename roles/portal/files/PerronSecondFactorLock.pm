@@ -6,11 +6,11 @@ package PerronSecondFactorLock;
 
 use strict;
 use Mouse;
-use Lemonldap::NG::Portal::Main::Constants qw(PE_OK PE_APACHESESSIONERROR);
+use Lemonldap::NG::Portal::Main::Constants qw(PE_OK PE_APACHESESSIONERROR PE_BADOTP);
 
 extends 'Lemonldap::NG::Portal::Main::Plugin';
 
-use constant hook => { sfBeforeVerify => 'judge' };
+use constant hook => { sfBeforeVerify => 'judge', sfAfterVerify => 'once' };
 
 sub judge {
     my ( $self, $req, $module, $session ) = @_;
@@ -29,6 +29,27 @@ sub judge {
     my $answer = $lock->run($req);
     $self->userLogger->warn("Second factor of $user is not even tried: too many failures") if $answer != PE_OK;
     return $answer;
+}
+
+# LemonLDAP::NG takes a code as often as it comes while its time lasts: whoever saw it typed had as long to sign in with it
+# (RFC 6238, 5.2). One that was taken is a wrong one from then on.
+sub once {
+    my ( $self, $req, $module, $session, $verified ) = @_;
+    return PE_OK if $module->prefix ne 'totp' || $verified->{result} != PE_OK;
+    my $user   = $session->{ $self->conf->{whatToTrace} };
+    my $record = $self->p->getPersistentSession($user);
+    return PE_APACHESESSIONERROR if !$record || $record->error;
+
+    my $lasts = $self->conf->{totp2fInterval} * ( 2 * $self->conf->{totp2fRange} + 1 );
+    my $taken = $record->data->{_totpTaken} || {};
+    my %taken = map { $_ => $taken->{$_} } grep { $taken->{$_} > time - $lasts } keys %$taken;
+    if ( $taken{ $req->param('code') } ) {
+        $self->userLogger->warn("Second factor of $user: a code that was taken before");
+        $verified->{result} = PE_BADOTP;
+        return PE_OK;
+    }
+    $taken{ $req->param('code') } = time;
+    return $record->update( { _totpTaken => \%taken } ) ? PE_OK : PE_APACHESESSIONERROR;
 }
 
 1;
