@@ -71,6 +71,21 @@ class TestSignIn:
         browser.cookies.clear()
         assert browser.sign_in("ann", PASSWORD, page).status == 200
 
+    def test_nobody_guesses_the_number_of_a_form(self, host: Any, browser: Browser) -> None:
+        numbers = {browser.get("/").fields()["token"] for _ in range(3)}
+        assert len(numbers) == 3 and all(re.fullmatch("[0-9a-f]{64}", number) for number in numbers), numbers
+        # and of whoever came and went none is left for good
+        kept = "SELECT count(*) FROM sessions WHERE a_session ->> '_session_kind' = 'TOKEN'"
+        over = "UPDATE sessions SET a_session = jsonb_set(a_session, '{_utime}', '1')"
+
+        def psql(statement: str) -> str:
+            return str(host.check_output(f'runuser -u postgres -- psql -qAtd portal -c "{statement}"'))
+
+        assert int(psql(kept)) >= 3
+        psql(over)
+        host.check_output("systemctl start liblemonldap-ng-portal-perl.service")
+        assert eventually(lambda: psql(kept) == "0")
+
     def test_a_session_expires(self, host: Any, browser: Browser, service: Callable[[str], Service]) -> None:
         browser.sign_in("ann", PASSWORD)
         assert "Ann Dubois" in browser.get("/").text

@@ -7,8 +7,18 @@ package PerronSecondFactorLock;
 use strict;
 use Mouse;
 use Lemonldap::NG::Portal::Main::Constants qw(PE_OK PE_APACHESESSIONERROR PE_BADOTP);
+use Lemonldap::NG::Portal::Lib::OneTimeToken;
 
 extends 'Lemonldap::NG::Portal::Main::Plugin';
+
+# What a form or a prompt waits for is in the database. While that is down, LemonLDAP::NG would show the form without, to refuse it
+# when it is sent: the web server's page, which an error calls, tells what is the matter.
+Lemonldap::NG::Portal::Lib::OneTimeToken->meta->add_around_method_modifier(
+    createToken => sub {
+        my ( $create, @arguments ) = @_;
+        return $create->(@arguments) // die "no token: the database of the sessions does not answer\n";
+    }
+);
 
 use constant hook => { sfBeforeVerify => 'judge', sfAfterVerify => 'once' };
 

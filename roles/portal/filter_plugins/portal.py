@@ -217,6 +217,8 @@ def portal_configuration(
         "corsEnabled": 0,
         "cspFormAction": " ".join(["'self'", *_origins(uris)]),
         "requireToken": 1,
+        # else the number of a form, or of a prompt for a second factor, is the second it was asked in and 16 bits
+        "tokenUseGlobalStorage": 1,
         "notification": 0,
         # Members: a password is checked by signing in as the member, so that the answer is the directory's
         "authentication": "LDAP",
