@@ -157,10 +157,13 @@ def prepare(module: AnsibleModule, entry: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
+    # the host's journal, which has each call with what it was given, is no place for what files hold
     module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": ENTRY}},
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": ENTRY, "no_log": True}},
         supports_check_mode=True,
     )
+    # that alone: paths and a judge's words are said, and a task with secrets has no_log of its own
+    module.no_log_values.clear()
     entries = module.params["files"]
     directories = [Path(entry["dest"]) for entry in entries if entry["state"] == "directory"]
     made = {str(path) for directory in directories for path in (directory, *directory.parents)}

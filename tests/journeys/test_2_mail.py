@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from conftest import Clients, Member, token, until
@@ -44,6 +45,25 @@ def test_an_alias_reaches_its_member_and_may_be_written_from(clients: Clients, m
     sent = clients.submit(anna, anna.alias.replace("@", "+lists@"), subject, sender=anna.alias)
     assert sent.code == 0, sent.text
     clients.receive(anna, subject)
+
+
+@pytest.fixture
+def forwards(mail_host: Host, members: dict[str, Member]) -> Iterator[Member]:
+    """Bram's mail goes on to a stranger, and says that he is away."""
+    bram = members["bram"]
+    script = 'require ["copy", "vacation"]; redirect :copy "sarah@stranger.test"; vacation "Away until Monday.";'
+    mail_host.check_output(f"printf %s '{script}' | doveadm sieve put -a -u {bram.mail} away")
+    yield bram
+    mail_host.check_output(f"doveadm sieve deactivate -u {bram.mail}; doveadm sieve delete -u {bram.mail} away")
+
+
+def test_what_a_member_has_forwarded_and_answered_leaves(clients: Clients, members: dict[str, Member], forwards: Member) -> None:
+    """By the mail store, which sends for members."""
+    subject = token()
+    assert clients.submit(members["anna"], forwards.mail, subject).code == 0
+    clients.receive(forwards, subject)
+    assert "dkim=pass" in clients.stranger_receives(subject)
+    clients.receive(members["anna"], "Auto:")
 
 
 @pytest.mark.parametrize("sender", ["anna", "bram"])
