@@ -118,11 +118,6 @@ def test_what_a_killed_run_left_was_finished(host):
     assert not host.file("/usr/sbin/policy-rc.d").exists
 
 
-def test_the_journal_has_no_file_that_was_placed(host):
-    said = host.check_output("journalctl --no-pager --grep='ansible-file_set Invoked with'")
-    assert "files=NOT_LOGGING_PARAMETER" in said and "nrconf" not in said
-
-
 def test_what_a_killed_run_did_not_restart_was_restarted_and_nothing_else(host):
     def ran_on(unit):
         return host.run(f"systemctl show --value -p MainPID scenario-{unit} | cmp - /srv/{unit}.pid").rc == 0

@@ -131,3 +131,20 @@ def test_refused_before_anything_is_placed(tmp_path: Path, entry: dict[str, str]
     said = json.loads(done.stdout)
     assert said["msg"].startswith(f"{wrong['dest']}: {complaint}"), said
     assert not (tmp_path / "first").exists()
+
+
+# What Ansible would tell the host's journal, which nobody here may read
+SPY = """import runpy, sys
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule.log = lambda self, said, log_args=None: print(said, file=sys.stderr)
+runpy.run_path(sys.argv.pop(), run_name="__main__")
+"""
+
+
+def test_the_journal_is_not_told_what_a_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    given = {"ANSIBLE_MODULE_ARGS": {"files": [{"dest": str(path), "content": "what it holds\n", "mode": "0644"}]}}
+    command = [sys.executable, "-c", SPY, str(ROOT / "library/file_set.py")]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
+    assert "Invoked with files=NOT_LOGGING_PARAMETER" in done.stderr and "what it holds" not in done.stderr, done.stderr
+    assert json.loads(done.stdout)["written"] == [str(path)] and path.read_text() == "what it holds\n"
