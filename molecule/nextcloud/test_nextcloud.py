@@ -499,9 +499,9 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
     assert changes(run) == {
         "Link what is new",
         "See whether the portal's secret is another",
-        "Declare the system's configuration",
-        "Declare the apps' configuration",
-        "Configure the server of PHP",
+        "Declare what has secrets",
+        "Lay down its directories, and what nothing is restarted for",
+        "Configure its daemons",
         "Write the unit of what tells clients",
         "Enable its apps",
         "Add what tables lack",
@@ -512,8 +512,9 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Tie it to the portal",
         "Keep which secret that was",
         "Restart nextcloud",
+        "Restart nextcloud-members",
         "Restart nextcloud-push",
-        "Run it",
+        "Run what did not run",
     }
     now = state(host)
     assert "defaultapp" not in now["config"]["system"] and now["config"]["apps"]["files"]["default_quota"] == "5 GB"
