@@ -6,8 +6,8 @@ CLI = "valkey-cli -s /run/valkey/valkey.sock"
 
 
 def ask(host, command):
-    """Answer of the daemon, once it is up."""
-    answer = eventually(lambda: (said := host.run(f"{CLI} {command}")).rc == 0 and said)
+    """Answer of the daemon, once it is up and has read what it had."""
+    answer = eventually(lambda: (said := host.run(f"{CLI} {command}")).rc == 0 and not said.stdout.startswith("LOADING") and said)
     assert answer, host.run("journalctl -n 30 -u valkey-server").stdout
     return answer.stdout.strip()
 
