@@ -73,3 +73,15 @@ def test_who_gets_out_of_the_mail_host(mail_host: Host, inventory: dict[str, Any
     assert not connects(mail_host, "root", stranger, 25)
     assert not connects(mail_host, "vmail", stranger, 25)
     assert not connects(mail_host, "postfix", inventory["world"][family], 14000), "nor the listed one elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("port", "listed"),
+    [(25, ["postfix", "root", "vmail"]), (11332, ["postfix", "root"]), (11334, ["root", "vmail"])],
+    ids=["reception", "filter", "what it learns"],
+)
+def test_who_reaches_the_mail_host_s_own_ports(mail_host: Host, port: int, listed: list[str]) -> None:
+    """What comes over loopback is trusted there, so webmail, which a stranger might break into, must not."""
+    assert all(connects(mail_host, user, "127.0.0.1", port) for user in listed)
+    assert not connects(mail_host, "webmail", "127.0.0.1", port)
+    assert not connects(mail_host, "nobody", "127.0.0.1", port)
