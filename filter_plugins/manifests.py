@@ -11,7 +11,7 @@ Pure functions; usage, word for word:
     firewall_rules: "{{ house | firewall_rules(inventory_hostname, hostvars, groups, admin_networks) }}"
         {input: [{service, proto, port, sources: any | [cidr]}],
          output: [{service, proto, port, destinations: any | [cidr], user, why}]}; port: 25 or "5000-5010"
-        `rule.sources | of_family(6)` keeps one address family of such a list
+        `rule.sources | of_family(6)` keeps one address family of such a list; `["192.0.2.9/24"] | networks` is such a list
     certificates_requests: "{{ house | certificate_requests(inventory_hostname, coop_domain, coop_member_domains) }}"
         [{name: mail, names: [mail.<domain>], tlsa: [{port, host: mail.<domain>, domain, name: _25._tcp.mail}]}]
     nginx_vhosts: >-
@@ -394,11 +394,8 @@ def manifests(hostvars: Hostvars, groups: Groups) -> dict[str, dict[str, Any]]:
 
 
 def _addresses(host: str, hostvars: Hostvars) -> list[Any]:
-    return [
-        ipaddress.ip_address(str(hostvars[host][variable]))
-        for variable in ("host_ipv4", "host_ipv6")
-        if hostvars[host].get(variable)
-    ]
+    known = hostvars[host]  # once: Ansible puts a host's variables together anew each time
+    return [ipaddress.ip_address(str(known[name])) for name in ("host_ipv4", "host_ipv6") if known.get(name)]
 
 
 def quote_txt(text: str) -> str:
@@ -512,6 +509,11 @@ def firewall_rules(
             rule = {"service": service, "proto": item["proto"], "port": item["port"], "destinations": destinations}
             rules["output"] += [rule | {"user": item["as"], "why": item["why"]}] if destinations else []
     return rules
+
+
+def networks(cidrs: Iterable[str]) -> list[str]:
+    """Each in the form that the rules have, an address alone with the length of its family."""
+    return [str(ipaddress.ip_network(str(cidr), strict=False)) for cidr in cidrs]
 
 
 def of_family(cidrs: Iterable[str], version: int) -> list[str]:
@@ -670,6 +672,7 @@ class FilterModule:
             "manifests": manifests,
             "dns_zones": dns_zones,
             "firewall_rules": firewall_rules,
+            "networks": networks,
             "of_family": of_family,
             "certificate_requests": certificate_requests,
             "web_vhosts": web_vhosts,

@@ -196,6 +196,21 @@ def test_debian_packages_come_by_the_role_packages(role: Path) -> None:
             )
 
 
+def test_what_the_role_packages_is_given_is_judged_here(role: Path) -> None:
+    """And not on each host in each run, as it is the same in all of them."""
+    known = load(ROOT / "roles/packages/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    for path in role.glob("tasks/**/*.yml"):
+        for task in tasks(load(path)):
+            imported = task.get("ansible.builtin.import_role") or {}
+            if imported.get("name") == "packages":
+                where = f"{path.relative_to(ROOT)}: {task['name']}"
+                assert imported == {"name": "packages", "rolespec_validate": False}, f"{where}: import it as its README has it"
+                given = task["vars"]
+                assert not given.keys() - known.keys(), f"{where}: the role packages knows {', '.join(known)}"
+                assert isinstance(given["packages_names"], list | str), f"{where}: packages_names is a list"
+                assert isinstance(given.get("packages_started", True), bool), f"{where}: packages_started is a boolean"
+
+
 def test_templates_are_placed_in_sets(role: Path) -> None:
     for path in role.glob("tasks/**/*.yml"):
         for task in tasks(load(path)):
