@@ -76,7 +76,7 @@ controller_packages() {
 find_python() {
   local candidate
   for candidate in python3.14 python3.13 python3.12 python3 \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1{4,3,2}.*/bin/python3; do
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9].*/bin/python3; do
     candidate=$(command -v "$candidate") || continue
     if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
       echo "$candidate"
