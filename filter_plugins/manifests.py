@@ -513,7 +513,10 @@ def firewall_rules(
 
 def networks(cidrs: Iterable[str]) -> list[str]:
     """Each in the form that the rules have, an address alone with the length of its family."""
-    return [str(ipaddress.ip_network(str(cidr), strict=False)) for cidr in cidrs]
+    try:
+        return [str(ipaddress.ip_network(str(cidr), strict=False)) for cidr in cidrs]
+    except ValueError as error:
+        raise AnsibleFilterError(f"{error}: write ADDRESS/LENGTH") from error
 
 
 def of_family(cidrs: Iterable[str], version: int) -> list[str]:

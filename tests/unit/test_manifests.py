@@ -17,6 +17,7 @@ from manifests import (
     firewall_rules,
     mail_senders,
     manifests,
+    networks,
     of_family,
     pooled_databases,
     portal_clients,
@@ -243,6 +244,12 @@ def test_a_group_without_host_opens_nothing(coop: Coop) -> None:
 def test_one_family_of_a_list() -> None:
     assert of_family(["10.0.0.1/32", "fd00::1/128"], 6) == ["fd00::1/128"]
     assert of_family(["10.0.0.1/32", "fd00::1/128"], 4) == ["10.0.0.1/32"]
+
+
+def test_networks_as_people_write_them() -> None:
+    assert networks(["192.0.2.9/24", "2001:DB8:1:0::2/128", "192.0.2.2"]) == ["192.0.2.0/24", "2001:db8:1::2/128", "192.0.2.2/32"]
+    with pytest.raises(AnsibleFilterError, match=r"'192\.0\.2' does not appear to be .* network: write ADDRESS/LENGTH"):
+        networks(["192.0.2"])
 
 
 def test_a_certificate_for_each_service_with_names_on_its_hosts(coop: Coop) -> None:
