@@ -74,9 +74,10 @@ controller_packages() {
 }
 
 find_python() {
-  local candidate
-  for candidate in python3.14 python3.13 python3.12 python3 \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9].*/bin/python3; do
+  local candidate candidates
+  # of several the newest: each has been faster than the one before
+  mapfile -t candidates < <(printf '%s\n' "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9].*/bin/python3 | sort -rV)
+  for candidate in python3.14 python3.13 python3.12 python3 "${candidates[@]}"; do
     candidate=$(command -v "$candidate") || continue
     if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
       echo "$candidate"

@@ -409,6 +409,22 @@ class TestTiles:
         browser.sign_in("bob", PASSWORD)
         assert "tile_large" in browser.get("/").text
 
+    def test_and_nothing_of_who_asked_before(self, browser: Browser) -> None:
+        """Each process of the portal keeps its pages parsed, and has shown them to others."""
+        browser.sign_in("bob", PASSWORD)
+        bobs = dict(browser.cookies)
+        browser.cookies.clear()
+        browser.sign_in("ann", PASSWORD)
+        anns = dict(browser.cookies)
+        for _ in range(8):
+            for cookies, large in ((bobs, True), (anns, False)):
+                browser.cookies = dict(cookies)
+                page = browser.get("/").text
+                assert ("tile_large" in page) is large and "tile_app" in page
+            browser.cookies = {}
+            page = browser.get("/").text
+            assert "tile_" not in page and 'name="password"' in page
+
     def test_in_the_four_languages(self, browser: Browser) -> None:
         for language, word in {"fr": "Essai", "nl": "Proef", "de": "Versuch", "en": "Trial"}.items():
             assert browser.get(f"/static/languages/{language}.json").json["tile_app"] == word

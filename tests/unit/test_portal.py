@@ -47,7 +47,7 @@ def settings() -> dict[str, Any]:
 
 
 def made(settings: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = portal.portal_configuration(settings, MESSAGES, {}, "")
+    found: dict[str, Any] = portal.portal_configuration(settings, MESSAGES)
     return found
 
 
@@ -117,10 +117,10 @@ def test_settings_of_the_sysadmin_prevail(settings: dict[str, Any]) -> None:
 
 
 def test_plugins_of_the_sysadmin_stand_beside_the_lock(settings: dict[str, Any]) -> None:
-    assert made(settings)["configuration"]["customPlugins"] == portal.PLUGIN
-    assert (ROLE / f"files/{portal.PLUGIN}.pm").exists()
+    assert made(settings)["configuration"]["customPlugins"] == " ".join(portal.PLUGINS)
+    assert {f"{name}.pm" for name in portal.PLUGINS} == {path.name for path in (ROLE / "files").glob("*.pm")}
     settings["settings"] = {"customPlugins": "::Plugins::PublicPages"}
-    assert made(settings)["configuration"]["customPlugins"] == f"{portal.PLUGIN} ::Plugins::PublicPages"
+    assert made(settings)["configuration"]["customPlugins"] == f"{' '.join(portal.PLUGINS)} ::Plugins::PublicPages"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The portal's whole configuration as data.
 
-"{{ __portal_settings | portal_configuration(messages, pages, logo) }}" takes the role's variables by their names without
+"{{ __portal_settings | portal_configuration(messages) }}" takes the role's variables by their names without
     `portal_`, and gives what roles/portal/files/portal-configuration takes: {configuration: the keys of LemonLDAP::NG that
     are not its defaults, files: {path: text}, messages: {language: {key: text}}}
 "{{ __portal_settings | portal_problems }}"  what does not hold, each with its mend
@@ -56,8 +56,8 @@ CLIENT: dict[str, Any] = {
     "second_factor": False,
 }
 LANGUAGES = ("fr", "nl", "de", "en")
-# Counts wrong codes with wrong passwords (files/PerronSecondFactorLock.pm); plugins of the sysadmin stand beside it
-PLUGIN = "PerronSecondFactorLock"
+# The role's own, in files/, each of which says what it is for; plugins of the sysadmin stand beside them
+PLUGINS = ("PerronParsedPages", "PerronSecondFactorLock")
 # Words of the messages by mail
 MAIL = ("autoMail", "click2Reset", "hello", "mailConfirmSubject", "mailSubject", "pwdChanged", "requestIssuedFromIP")
 
@@ -167,9 +167,7 @@ def _storage(settings: Settings, table: str) -> dict[str, Any]:
     }
 
 
-def portal_configuration(
-    settings: Settings, messages: Mapping[str, Mapping[str, str]], pages: Mapping[str, str], logo: str
-) -> dict[str, Any]:
+def portal_configuration(settings: Settings, messages: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     url = str(settings["url"])
     host = str(urlsplit(url).hostname)
     member = "(objectClass=perronMember)"
@@ -320,16 +318,14 @@ def portal_configuration(
         **_mail(settings),
         **_clients(settings),
     }
-    files = {str(path): str(text) for path, text in pages.items()}
-    if image:
-        files[f"static/{image}"] = logo
     words = {language: _words(settings, messages, language) for language in LANGUAGES}
+    files = {}
     for language in LANGUAGES:
         # messages by mail are written by the portal itself, which looks here
         mail = {key: text for key, text in words[language].items() if key in MAIL}
         files[f"templates/bootstrap/{language}.json"] = json.dumps(mail, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     configuration |= dict(settings["settings"])
-    configuration["customPlugins"] = f"{PLUGIN} {configuration.get('customPlugins', '')}".strip()
+    configuration["customPlugins"] = " ".join([*PLUGINS, str(configuration.get("customPlugins", ""))]).strip()
     return {"configuration": configuration, "files": files, "messages": words}
 
 
