@@ -818,7 +818,8 @@ def test_no_password_is_in_the_journal(host):
 @pytest.fixture(scope="module")
 def remove(play):
     def run(purge="", *words):
-        return play("playbooks/nextcloud_remove.yml", "-e", "remove_from=coop", "-e", f"purge={purge}", *words, groups=["coop"])
+        words = ("-e", "remove_from=coop", "-e", f"purge={purge}", *words)
+        return play("playbooks/nextcloud_remove.yml", *words, groups=["coop", "postgresql"])
 
     return run
 
@@ -862,8 +863,15 @@ def test_back_with_newer_pins_it_waits_for_the_upgrade(host, remove, role, upgra
     assert status()["version"].startswith(f"{patched}.") and status()["needsDbUpgrade"] is False and instance() == before
 
 
-def test_purged_members_files_are_gone(host, remove):
-    # where they are the host knows, whatever its variables say now
+def test_purged_nothing_of_members_is_left_but_a_database_that_is_still_named(host, remove):
+    databases = "runuser -u postgres -- psql -Atqc 'SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles'"
+    before = set(host.check_output(databases).split())
+    named = {"postgresql_databases": [{"name": "nextcloud", "role": "nextcloud", "password": "of-the-host-that-has-it-now"}]}
+    # where the files are the host knows, whatever its variables say now
+    moved = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere", "-e", json.dumps(named), "--check")
+    assert "Drop the database" not in changes(moved) and "Purge what is members'" in changes(moved), plain(moved)
     run = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere")
-    assert changes(run) and "Members' files are gone" in plain(run).replace("''", "'"), plain(run)
+    assert {"Drop the database", "Drop the role", "Purge what is members'"} <= changes(run), plain(run)
     assert host.check_output(f"ls {HOME}") == ""
+    assert before - set(host.check_output(databases).split()) == {"nextcloud"}
+    assert changes(remove(f"{HOME}/data")) == set()
