@@ -343,6 +343,11 @@ class _Plan:
             self.problem(row, "plan", _unknown("", row["plan"], self.rules["plans"]).strip())
         if row.get("quota_gib"):
             self.check_quota(row)
+        elif not row.get("plan") and (new or "plan" in row or "quota_gib" in row):
+            whose = self.main_of(login) if new or "plan" in row else login
+            for plan in self.members.get(whose, {}).get("memberPlan", []):
+                if plan not in self.rules["plans"] and not self.rows.get(whose, {}).get("plan"):
+                    self.problem(row, "plan", f"'{plan}', which {whose} has, is no more in coop_plans; give another")
         for group in row.get("groups", []):
             if group not in self.rules["groups"]:
                 self.problem(row, "groups", _unknown("", group, self.rules["groups"]).strip())
@@ -525,6 +530,7 @@ class _Plan:
         before = self.members.get(row["login"])
         if before and "quota_gib" not in row and before["memberPlan"] == [plan]:
             return int(before["memberQuota"][0])
+        # a plan that is none is among the problems
         return int(Decimal(str(self.rules["plans"].get(plan, {"quota_gib": 0})["quota_gib"])) * GIB)
 
     def group_entries(self, leaving: set[str]) -> tuple[list[Entry], list[Entry]]:

@@ -286,6 +286,13 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
             inventory.find(f"{inventory.place(host, variable)}{variable}: '{name}': {wrong}", host)
         if name in seen:
             inventory.find(f"{inventory.place(host, variable)}{variable}: '{name}' is there twice; keep one", host)
+        for other in seen:
+            if name.endswith(f".{other}") or other.endswith(f".{name}"):
+                inventory.find(
+                    f"{inventory.place(host, variable)}{variable}: '{name}' and '{other}': each is a zone of its own, and "
+                    "nothing in the upper one leads to the lower one; take a domain that is not below another",
+                    host,
+                )
         seen.add(name)
     zone = coop.get("coop_timezone", "UTC")
     # a controller without the database knows none, and cannot judge
@@ -298,6 +305,11 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
             inventory.find(
                 f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}: needs a size; write {{quota_gib: 5}}, in GiB", host
             )
+    plans, default = coop.get("coop_plans", {}), coop.get("coop_default_plan")
+    if default is not None and default not in plans:
+        hint = nearest(default, plans) or f"; name one of {', '.join(plans)}"
+        place = inventory.place(host, "coop_default_plan")
+        inventory.find(f"{place}coop_default_plan: '{default}' is none of coop_plans{hint}", host)
     _readers(inventory, host, coop)
     _aliases(inventory, host, coop)
     if coop.get("coop_grace_days", 0) < 0:

@@ -462,6 +462,13 @@ def test_a_broken_script_and_one_that_runs_programs_are_refused(sieve):
     assert sieve("bob", 'require "vnd.dovecot.pipe"; pipe "learn" ["x", "spam"];').startswith("NO")
 
 
+def test_nobody_notifies_in_the_name_of_another(sieve):
+    notify = 'require "enotify"; notify :from "ann@coop.test" "mailto:far@stranger.test";'
+    assert 'unknown Sieve capability "enotify"' in sieve("bob", notify).replace("`enotify'", '"enotify"')
+    # what else is Pigeonhole's stays
+    assert sieve("bob", 'require ["fileinto", "imap4flags", "vacation", "duplicate"]; keep;').startswith("OK")
+
+
 def test_redirection_and_automatic_reply_leave_by_the_relay(host, sieve):
     script = 'require ["vacation"]; redirect "far@stranger.test"; vacation :days 1 "Je suis en vacances";'
     try:

@@ -267,6 +267,17 @@ def test_a_message_does_not_tell_where_its_author_is(host, connect):
         assert secret not in text
 
 
+def test_a_message_that_is_attached_stays_as_it_is(host, connect):
+    subject = next(SUBJECTS)
+    attached = "Received: from spammer.test\r\nUser-Agent: Spam\r\nSubject: Win\r\n\r\nMoney\r\n"
+    head = f"From: ann@coop.test\r\nTo: far@stranger.test\r\nSubject: {subject}\r\nUser-Agent: Mutt\r\nMIME-Version: 1.0"
+    text = f"{head}\r\nContent-Type: message/rfc822\r\n\r\n{attached}"
+    connect(465, "ann").sendmail("ann@coop.test", ["far@stranger.test"], text)
+    arrived = eventually(lambda: sent(host, subject))
+    assert "Received: from spammer.test" in arrived and "User-Agent: Spam" in arrived, arrived
+    assert "Mutt" not in arrived
+
+
 def test_too_many_recipients_are_refused(connect):
     smtp = connect(465, "ann")
     assert smtp.mail("ann@coop.test")[0] == 250

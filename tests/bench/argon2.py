@@ -1,6 +1,6 @@
 """Verifications of a password by Argon2id and nothing around them, on all cores, run on the directory's host by bench.py.
 
-    argon2.py TIMES m=KIB t=PASSES p=LANES      prints the seconds that TIMES of them take
+argon2.py TIMES m=KIB t=PASSES p=LANES      prints the seconds that TIMES of them take
 """
 
 from __future__ import annotations

@@ -143,7 +143,9 @@ class Clients:
 
     def serial(self, name: str, port: int) -> str:
         """The serial number of the certificate that is served at a port."""
-        starttls = {25: "-starttls smtp", 587: "-starttls smtp", 4190: "-starttls sieve"}.get(port, "")
+        starttls = {25: "-starttls smtp", 587: "-starttls smtp", 4190: "-starttls sieve", 5432: "-starttls postgres"}.get(
+            port, ""
+        )
         return self.world.run(
             f"openssl s_client -connect {name}:{port} -servername {name} {starttls} </dev/null 2>/dev/null"
             " | openssl x509 -noout -serial"

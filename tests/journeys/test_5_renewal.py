@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import Clients, until
 from testinfra.host import Host
 
-# whatever on the mail host serves its certificate, the web server of the domain's policy among it
-ENDPOINTS = (*(("mail", port) for port in (25, 465, 587, 993, 995, 4190)), ("mta-sts", 443))
+# certificate: the host that has it, and whatever serves it there; the web server of the mail domains' policy is one of them
+CONSUMERS = {
+    "mail": ("lesse", (*(("mail", port) for port in (25, 465, 587, 993, 995, 4190)), ("mta-sts", 443))),
+    "directory": ("dyle", (("ldap", 636),)),
+    "nextcloud": ("dyle", (("cloud", 443),)),
+    "portal": ("meuse", (("auth", 443),)),
+    "postgresql": ("meuse", (("postgresql", 5432),)),
+}
+INSIDE = ("directory", "postgresql")  # no stranger reaches these: the host asks itself
 
 
-def test_every_port_serves_the_renewed_certificate(clients: Clients, mail_host: Host) -> None:
+@pytest.mark.parametrize("certificate", CONSUMERS)
+def test_every_port_serves_the_renewed_certificate(clients: Clients, coop: dict[str, Host], certificate: str) -> None:
+    name, endpoints = CONSUMERS[certificate]
+    asks = Clients(coop[name], clients.domain) if certificate in INSIDE else clients
+
     def serials() -> dict[tuple[str, int], str]:
-        return {(name, port): clients.serial(f"{name}.{clients.domain}", port) for name, port in ENDPOINTS}
+        return {(name, port): asks.serial(f"{name}.{clients.domain}", port) for name, port in endpoints}
 
     before = serials()
     assert len(set(before.values())) == 1, before
-    assert before["mail", 25].startswith("serial="), before
+    assert before[endpoints[0]].startswith("serial="), before
 
-    renewed = mail_host.run("certificates force mail")
+    renewed = coop[name].run(f"certificates force {certificate}")
     assert renewed.rc == 0, renewed.stdout + renewed.stderr
 
     def served() -> bool:

@@ -250,6 +250,15 @@ class TestEntries:
     def test_the_quota_is_the_plans_unless_given(self, row: dict[str, str], quota: float) -> None:
         assert attributes(plan({**BOB, **row}), "uid=bob")["memberQuota"] == [str(int(quota * members.GIB))]
 
+    def test_a_plan_that_was_taken_away_gives_nobody_nothing(self) -> None:
+        current = [{**ALICE, "memberPlan": "old"}]
+        linked = {**BOB, "linked_to": "alice"}
+        for row in ({"login": "alice", "quota_gib": ""}, linked):
+            assert "'old', which alice has, is no more in coop_plans" in plan(row, current=current)["problems"][0]
+        assert plan({"login": "alice", "language": "fr"}, current=current)["problems"] == []
+        moved = plan({"login": "alice", "plan": "basic"}, linked, current=current)
+        assert moved["problems"] == [] and attributes(moved, "uid=bob")["memberPlan"] == ["basic"]
+
     def test_a_linked_account_has_its_mains_plan(self) -> None:
         result = plan({**BOB, "linked_to": "alice"})
         assert attributes(result, "uid=bob")["memberPlan"] == ["family"]

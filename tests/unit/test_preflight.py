@@ -106,6 +106,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "'x.example.org': it is a name of documentation",
     ),
     "a domain twice": (everywhere(coop_member_domains=["coop.test"]), "coop_member_domains: 'coop.test' is there twice"),
+    "a domain below another": (
+        everywhere(coop_member_domains=["jeunes.coop.test"]),
+        "coop_member_domains: 'jeunes.coop.test' and 'coop.test': each is a zone of its own",
+    ),
+    "a plan that is none": (
+        everywhere(coop_default_plan="basik"),
+        "coop_default_plan: 'basik' is none of coop_plans, did you mean 'basic'?",
+    ),
     "another country": (
         on("b", datacenter={"name": "there", "country": "US", "networks": ["10.1.0.0/24", "fd00:1::/64"]}),
         "datacenter.country: US is not BE (coop_country): members were promised that their data stays there; move the host [b]",
