@@ -817,9 +817,9 @@ def test_no_password_is_in_the_journal(host):
 
 @pytest.fixture(scope="module")
 def remove(play):
-    def run(purge="", *words):
+    def run(purge="", *words, groups=()):
         words = ("-e", "remove_from=coop", "-e", f"purge={purge}", *words)
-        return play("playbooks/nextcloud_remove.yml", *words, groups=["coop", "postgresql"])
+        return play("playbooks/nextcloud_remove.yml", *words, groups=["coop", "postgresql", *groups])
 
     return run
 
@@ -867,9 +867,12 @@ def test_purged_nothing_of_members_is_left_but_a_database_that_is_still_named(ho
     databases = "runuser -u postgres -- psql -Atqc 'SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles'"
     before = set(host.check_output(databases).split())
     named = {"postgresql_databases": [{"name": "nextcloud", "role": "nextcloud", "password": "of-the-host-that-has-it-now"}]}
+    wanted = remove(f"{HOME}/data", groups=["nextcloud"])
+    assert wanted.returncode != 0 and "is still in the group nextcloud" in plain(wanted), plain(wanted)
     # where the files are the host knows, whatever its variables say now
     moved = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere", "-e", json.dumps(named), "--check")
     assert "Drop the database" not in changes(moved) and "Purge what is members'" in changes(moved), plain(moved)
+    assert "The database nextcloud stays" in plain(moved)
     run = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere")
     assert {"Drop the database", "Drop the role", "Purge what is members'"} <= changes(run), plain(run)
     assert host.check_output(f"ls {HOME}") == ""

@@ -509,6 +509,7 @@ def test_without_the_database_there_is_a_clear_page_and_then_webmail_again(host,
         for accepted, language, title in (
             ("nl", "nl", "De webmail antwoordt niet"),
             ("de-BE,de;q=0.9,fr;q=0.8", "de", "Die Webmail antwortet nicht"),
+            ("tr,nl;q=0.8", "nl", "De webmail antwoordt niet"),
             ("ja", "fr", "La messagerie web ne répond pas"),
         ):
             began = time.monotonic()

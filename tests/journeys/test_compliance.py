@@ -34,7 +34,9 @@ CANNOT = {
 }
 # Where else the test judges
 ELSEWHERE = {
-    "brute force: twenty failures shut the address out, on each protocol": "tests/journeys/test_9_guessing.py",
+    "brute force: twenty failures shut the address out, on each protocol": (
+        "molecule/fail2ban/test_fail2ban.py, from another address tests/journeys/test_9_guessing.py"
+    ),
     "compromised account: what it sends in a day ends": "molecule/rspamd/test_rspamd.py",
 }
 NOT_YET = {"a score of the hosts (CIS, ANSSI-BP-028)": "nothing gives one"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -13,6 +14,14 @@ from conftest import ROOT
 
 DEVICES = (ROOT / "roles/devices/files/devices.py").read_text()
 OWN: dict[str, Any] = yaml.safe_load((ROOT / "roles/dovecot/vars/main.yml").read_text())
+
+
+def test_a_member_whose_mailbox_fills_up_is_told_in_each_language() -> None:
+    path = ROOT / "roles/dovecot/files/quota-warning"
+    texts = run_path(str(path))["TEXTS"]
+    assert set(texts) == {"fr", "nl", "de", "en"}
+    for subject, body in texts.values():
+        assert subject.format("90") and (subject.count("{}"), body.count("{}")) == (1, 2)
 
 
 def shape() -> str:

@@ -486,12 +486,14 @@ class TestWelcome:
     @pytest.mark.parametrize("language", ["fr", "nl", "de", "en"])
     def test_the_templates_say_what_a_member_needs(self, language: str) -> None:
         text = (ROOT / f"playbooks/templates/welcome.{language}.txt.j2").read_text()
-        rendered = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True).render(
-            coop_name="Coop $5", coop_mail_host="mail.coop.test"
-        )
+        template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+        house = {"coop_name": "Coop $5", "coop_mail_host": "mail.coop.test", "coop_domain": "coop.test"}
+        assert "devices" not in template.render(**house, groups={})
+        rendered = template.render(**house, groups={"devices": ["a"]})
         templates = {"nl": rendered, "en": ""}
         (message,) = members.welcome_messages(f"{ALICE['dn']}\tsecret\n", [ALICE], templates, self.sender)["messages"]
-        for word in ("Alice Dubois", "alice@coop.test", "secret", "mail.coop.test", "993", "465"):
+        pages = ("https://auth.coop.test/", "https://devices.coop.test/")
+        for word in ("Alice Dubois", "alice@coop.test", "secret", "mail.coop.test", "993", "465", *pages):
             assert word in message["body"]
         assert "\n" not in message["subject"]
 

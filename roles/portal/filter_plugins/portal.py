@@ -215,6 +215,8 @@ def portal_configuration(settings: Settings, messages: Mapping[str, Mapping[str,
         "corsEnabled": 0,
         "cspFormAction": " ".join(["'self'", *_origins(uris)]),
         "requireToken": 1,
+        # seconds in which a form has to be sent: its two minutes are few to think of a password, and all to sign in after coffee
+        "formTimeout": 900,
         # else the number of a form, or of a prompt for a second factor, is the second it was asked in and 16 bits
         "tokenUseGlobalStorage": 1,
         "notification": 0,
@@ -330,7 +332,11 @@ def portal_configuration(settings: Settings, messages: Mapping[str, Mapping[str,
 
 
 def _words(settings: Settings, messages: Mapping[str, Mapping[str, str]], language: str) -> dict[str, str]:
-    words = {key: str(texts[language]).replace("{name}", str(settings["name"])) for key, texts in messages.items()}
+    known = {"{name}": str(settings["name"]), "{minutes}": str(settings["reset_minutes"])}
+    words = {
+        key: re.sub("|".join(map(re.escape, known)), lambda slot: known[slot[0]], str(texts[language]))
+        for key, texts in messages.items()
+    }
     for tile in settings["tiles"]:
         words[f"tile_{tile['service']}"] = tile["title"][language]
         if tile.get("description"):
