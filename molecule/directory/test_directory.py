@@ -210,6 +210,15 @@ class TestWhoSeesWhat:
         assert "dn:" not in search(host, (alice, PASSWORD), "", bob).stdout
         assert "dn:" not in search(host, (alice, PASSWORD), "mail=*").stdout
 
+    def test_an_address_that_a_member_has_is_none_of_the_houses(self, host: Any, play: Run, alice: str) -> None:
+        aliases = [{"mail": f"{name}@famille.test", "targets": ["bob@coop.test"]} for name in ("treasurer", "a.dubois")]
+        given = {"directory_suffix": SUFFIX, "directory_services": [], "directory_aliases": aliases}
+        done = play("playbooks/directory.yml", "--tags", "directory_configure", "-e", json.dumps(given))
+        assert done.returncode != 0
+        assert f"a.dubois@famille.test is an address of {alice}; take it from there" in " ".join(done.stdout.split())
+        # nothing was: not the one that is free, and no service lost its account
+        assert "mailTarget" not in search(host, POSTFIX, "mail=treasurer@famille.test").stdout
+
     def test_a_services_account_follows_the_variable(self, host: Any, play: Run) -> None:
         fewer = {"directory_services": [{"name": "postfix", "password": "a-new-one-for-postfix", "may": ["mail"]}]}
         vault = {"directory_suffix": SUFFIX, "directory_lockout_failures": 3, "directory_lockout_seconds": 10}

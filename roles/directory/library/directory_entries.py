@@ -17,6 +17,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     import ldap
+    import ldap.filter
     import ldap.sasl
 except ImportError:
     ldap = None
@@ -58,6 +59,10 @@ options:
     type: list
     elements: str
     default: []
+  addresses:
+    description: >-
+      Where addresses are that no new entry may have as its C(mail): the entries below this, by their C(mail) and C(mailAlias).
+    type: str
   spool:
     description: >-
       File, readable by root only, to which a line C(dn<TAB>password) is added for each initial and reset password
@@ -144,6 +149,15 @@ class Directory:
             return [found for found, _ in self.connection.search_s(dn, ldap.SCOPE_ONELEVEL, attrlist=["1.1"])]
         except ldap.NO_SUCH_OBJECT:
             return []
+
+    def owner(self, base: str, address: str) -> str | None:
+        """Whose address it is below there."""
+        either = ldap.filter.filter_format("(|(mail=%s)(mailAlias=%s))", [address, address])
+        try:
+            found = self.connection.search_s(base, ldap.SCOPE_ONELEVEL, either, ["1.1"])
+        except ldap.NO_SUCH_OBJECT:  # the tree is being made
+            return None
+        return str(found[0][0]) if found else None
 
     def signs_in(self, dn: str, password: str) -> bool:
         guest = ldap.initialize(self.uri)
@@ -317,6 +331,7 @@ def main() -> None:
                 "required_if": [("password_mode", "exact", ["password"])],
             },
             "purge": {"type": "list", "elements": "str", "default": []},
+            "addresses": {"type": "str"},
             "spool": {"type": "path"},
             "uri": {"type": "str", "default": "ldapi:///"},
         },
@@ -333,6 +348,13 @@ def main() -> None:
         # everything is compared before anything is written
         planned: dict[str, Values | None] = {}
         changes = [change for entry in entries if (change := Change(directory, entry, planned)).needed]
+        for change in changes if module.params["addresses"] and not isinstance(directory, Empty) else []:
+            for address in change.wanted.get("mail", []) if change.new else []:
+                if owner := directory.owner(module.params["addresses"], address):
+                    module.fail_json(
+                        msg=f"{change.dn}: {address} is an address of {owner}; take it from there, or leave this entry out. "
+                        "Nothing was written"
+                    )
         if module.check_mode:
             for change in changes:
                 writer.done[change.name].append(change.dn)
