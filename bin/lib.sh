@@ -7,6 +7,7 @@ export PERRON_STATE=$root/.lab
 venv=$root/.venv
 cache=/var/cache/perron # apt packages and the image's tar, kept between runs
 run=/run/perron         # the machine's: podman's namespace, the locks
+system=/etc/os-release
 # shellcheck disable=SC2034 # bin/test names its containers by it
 checkout=$(printf '%s' "$root" | sha256sum | cut -c1-8)
 
@@ -45,18 +46,24 @@ as_root() {
 
 supported_system() {
   local id version
-  id=$(. /etc/os-release && echo "${ID:-}")
-  version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+  # shellcheck source=/dev/null
+  id=$(. "$system" && echo "${ID:-}")
+  # shellcheck source=/dev/null
+  version=$(. "$system" && echo "${VERSION_ID:-}")
   case "$id-$version" in
     debian-12 | debian-13) ;;
     *) die "unsupported system '$id $version'" "use a machine or a virtual machine with Debian 12 or 13" ;;
   esac
 }
 
+# The containers, the packages with the image's tar, and the environment with what the lab knows of itself: GiB
 disk_space() {
-  local free
-  free=$(df --output=avail -BG /var/lib | tail -n 1 | tr -dc 0-9)
-  [ "$free" -ge 8 ] || die "$free GiB free under /var/lib, the lab needs 8" "free some space, or 'bin/lab destroy' an older lab"
+  local place free
+  for place in /var/lib:8 "$cache:3" "$root:1"; do
+    free=$(df --output=avail -BG "${place%:*}" | tail -n 1 | tr -dc 0-9)
+    [ "$free" -ge "${place##*:}" ] ||
+      die "$free GiB free under ${place%:*}, the lab needs ${place##*:}" "free some space there, or 'bin/lab destroy' an older lab"
+  done
 }
 
 controller_packages() {
