@@ -807,6 +807,17 @@ def test_no_other_php_server_runs(host):
     assert set(host.check_output("ps -o user:20= -C php-fpm8.4").split()) == {"nextcloud"}
 
 
+def test_who_has_a_public_link_is_not_in_the_log(host, get):
+    token = "aSecretToken42"
+    paths = ("/s/{}", "/index.php/apps/forms/s/{}", "/apps/files_sharing/publicpreview/{}", "/apps/calendar/p/{}/Sports",
+             "/remote.php/dav/public-calendars/{}/", "/ocs/v2.php/apps/cospend/api/v1/public/projects/{}/pass")  # fmt: skip
+    for path in paths:
+        get(path.format(token))
+        logged = path.split("{}")[0]
+        assert eventually(lambda logged=logged: f"{logged}- " in host.check_output("tail -n 20 /var/log/nginx/access.log")), path
+    assert host.run("grep -r %s /var/log/nginx", token).rc == 1
+
+
 def test_no_password_is_in_the_journal(host):
     password = re.search(r"'dbpassword' => '([^']+)'", host.file(f"{HOME}/config/perron.config.php").content_string)[1]
     assert password not in host.check_output("journalctl --no-pager -o cat")
@@ -869,12 +880,17 @@ def test_purged_nothing_of_members_is_left_but_a_database_that_is_still_named(ho
     named = {"postgresql_databases": [{"name": "nextcloud", "role": "nextcloud", "password": "of-the-host-that-has-it-now"}]}
     wanted = remove(f"{HOME}/data", groups=["nextcloud"])
     assert wanted.returncode != 0 and "is still in the group nextcloud" in plain(wanted), plain(wanted)
+    nowhere = remove("", "-e", "remove_from=nowhere")
+    assert nowhere.returncode != 0 and "the inventory has no host 'nowhere'" in plain(nowhere).replace("''", "'"), plain(nowhere)
+    # whoever is Nextcloud's user there is not root for it
+    planted = "if (posix_getuid() === 0) { touch('/root/owned'); }"
+    host.check_output(f"echo %s >>{HOME}/config/perron.config.php", planted)
     # where the files are the host knows, whatever its variables say now
     moved = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere", "-e", json.dumps(named), "--check")
-    assert "Drop the database" not in changes(moved) and "Purge what is members'" in changes(moved), plain(moved)
+    assert "postgresql : Drop the database" not in changes(moved) and "Purge what is members'" in changes(moved), plain(moved)
     assert "The database nextcloud stays" in plain(moved)
     run = remove(f"{HOME}/data", "-e", "nextcloud_data=/srv/elsewhere")
-    assert {"Drop the database", "Drop the role", "Purge what is members'"} <= changes(run), plain(run)
-    assert host.check_output(f"ls {HOME}") == ""
+    assert {"postgresql : Drop the database", "postgresql : Drop the role", "Purge what is members'"} <= changes(run), plain(run)
+    assert host.check_output(f"ls {HOME}") == "" and not host.file("/root/owned").exists
     assert before - set(host.check_output(databases).split()) == {"nextcloud"}
     assert changes(remove(f"{HOME}/data")) == set()
