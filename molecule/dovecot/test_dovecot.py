@@ -464,7 +464,7 @@ def test_a_broken_script_and_one_that_runs_programs_are_refused(sieve):
 
 def test_nobody_notifies_in_the_name_of_another(sieve):
     notify = 'require "enotify"; notify :from "ann@coop.test" "mailto:far@stranger.test";'
-    assert 'unknown Sieve capability "enotify"' in sieve("bob", notify).replace("`enotify'", '"enotify"')
+    assert sieve("bob", notify).startswith("NO")
     # what else is Pigeonhole's stays
     assert sieve("bob", 'require ["fileinto", "imap4flags", "vacation", "duplicate"]; keep;').startswith("OK")
 
