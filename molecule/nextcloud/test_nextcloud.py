@@ -510,7 +510,7 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
         "Import the apps' values, as they differ",
         "Say where its administrators are reached",
         "Tie it to the portal",
-        "Keep which secret that was",
+        "Keep which secret that was, and that nothing is being installed",
         "Restart nextcloud",
         "Restart nextcloud-members",
         "Restart nextcloud-push",
@@ -707,6 +707,22 @@ def test_valkey_has_sessions_and_cache(host, get):
 SIGN_IN = "/apps/user_oidc/login/1"
 
 
+def test_a_stranger_fills_no_disk(host):
+    """Of a form PHP keeps all before Nextcloud asks who that is; a file it reads once it knows."""
+
+    def says(method, path, mib):
+        # nothing of it is sent: an answer that waits for it is none
+        ask = "curl -so /dev/null -w '%%{http_code}' --http1.1 --max-time 5 --resolve %s -X %s -H %s %s"
+        return int(host.run(ask, f"{NAME}:443:127.0.0.1", method, f"Content-Length: {mib * 2**20}", URL + path).stdout)
+
+    for path in ("/index.php/login", "/login", "/ocs/v2.php/cloud/user"):
+        assert says("POST", path, 257) == says("PUT", path, 257) == 413, path
+    assert says("POST", "/push/ws", 2) == 413
+    assert says("PUT", "/remote.php/dav/files/oscar/large", 15 * 1024) == 401
+    assert says("POST", "/remote.php/dav/bulk", 15 * 1024) == 401
+    assert says("PUT", "/remote.php/dav/files/oscar/large", 17 * 1024) == 413
+
+
 @pytest.mark.parametrize("unit", ["valkey-server", "postgresql@17-main"])
 def test_without_it_there_is_a_clear_page_and_then_nextcloud_again(host, get, status, occ, role, unit):
     assert occ("notify_push:self-test").rc == 0
@@ -852,6 +868,21 @@ def test_removed_it_leaves_what_is_members_and_says_where(host, remove, role, st
     assert changes(remove()) == set()
     changes(role())
     assert status()["installed"] is True and instance() == before
+
+
+def test_an_installation_that_was_interrupted_begins_anew_over_its_own_remains_alone(host, role, occ, status):
+    kept = "runuser -u postgres -- psql -Atqc \"SELECT gid FROM oc_groups WHERE gid = 'left-over'\" nextcloud"
+    assert occ("group:add", "left-over").rc == 0
+    host.check_output(f"sed -i \"/'installed' =>/d\" {HOME}/config/config.php")
+    # a configuration that was lost is no reason to lose what is in the database
+    run = role()
+    assert run.returncode != 0 and "is a Nextcloud's already" in plain(run).replace("''", "'"), plain(run)
+    assert not status().get("installed") and host.check_output(kept) == "left-over"
+    # where its account is made, but nothing says that it is installed, the real one refuses to be
+    host.check_output("touch /etc/nextcloud/installing")
+    assert "Install Nextcloud" in changes(role())
+    assert status()["installed"] is True and host.check_output(kept) == ""
+    assert not host.file("/etc/nextcloud/installing").exists and changes(role()) == set()
 
 
 def test_back_with_newer_pins_it_waits_for_the_upgrade(host, remove, role, upgrade, status, instance, standin):

@@ -812,7 +812,8 @@ function install(array $options): int
     $config = ['instanceid' => 'oc' . bin2hex(random_bytes(5)), 'passwordsalt' => bin2hex(random_bytes(15)),
         'secret' => bin2hex(random_bytes(24)), 'trusted_domains' => ['localhost'], 'datadirectory' => $options['data-dir'], 'dbtype' => 'pgsql',
         'version' => code_version(), 'dbname' => $options['database-name'], 'dbhost' => $options['database-host'],
-        'dbuser' => $options['database-user'], 'dbpassword' => $options['database-pass'], 'dbtableprefix' => 'oc_', 'installed' => true];
+        'dbuser' => $options['database-user'], 'dbpassword' => $options['database-pass'], 'dbtableprefix' => 'oc_'];
+    write_config($config);
     $database = database($config);
     $database->exec('CREATE TABLE IF NOT EXISTS oc_appconfig (appid text, configkey text, configvalue text, PRIMARY KEY (appid, configkey));
         CREATE TABLE IF NOT EXISTS oc_user_oidc_providers (id serial PRIMARY KEY, identifier text UNIQUE, told text);
@@ -820,18 +821,23 @@ function install(array $options): int
         CREATE TABLE IF NOT EXISTS oc_user_oidc_sessions (sid text PRIMARY KEY, sub text);
         CREATE TABLE IF NOT EXISTS oc_preferences (userid text, appid text, configkey text, configvalue text,
             PRIMARY KEY (userid, appid, configkey));
+        CREATE TABLE IF NOT EXISTS oc_users (uid text PRIMARY KEY);
         CREATE TABLE IF NOT EXISTS oc_groups (gid text PRIMARY KEY, displayname text);
         INSERT INTO oc_groups VALUES (\'admin\', \'admin\') ON CONFLICT DO NOTHING;
         CREATE TABLE IF NOT EXISTS oc_group_user (gid text, uid text, PRIMARY KEY (gid, uid));
         CREATE TABLE IF NOT EXISTS oc_authtoken (id serial PRIMARY KEY, uid text, token text UNIQUE)');
     migrate((int)code_version(), 'IF NOT EXISTS');
+    if (!query("INSERT INTO oc_users VALUES ('admin') ON CONFLICT DO NOTHING RETURNING 1")) {
+        echo "Error while trying to create admin user: The Login is already being used\n";
+        return 1;
+    }
     file_put_contents($options['data-dir'] . '/.ncdata', "# Nextcloud data directory\n");
-    write_config($config);
     foreach (SHIPPED as $app) {
         set_app($app, 'enabled', 'yes');
         set_app($app, 'installed_version', app_version($app));
     }
     set_app('core', 'installedat', (string)microtime(true));
+    write_config($config + ['installed' => true]);
     @unlink(config_directory() . '/CAN_INSTALL');
     echo "Nextcloud was successfully installed\n";
     return 0;
