@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
-from conftest import eventually
+import yaml
+from conftest import ROOT, eventually
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Answer, Browser, Service, claims  # it is beside this file, and no package
@@ -349,6 +350,18 @@ class TestPasswords:
         table = "UPDATE sessions SET a_session = jsonb_set(a_session, '{_utime}', '1') WHERE a_session ->> '_type' = 'mail'"
         host.check_output(f'runuser -u postgres -- psql -qd portal -c "{table}"')
         assert eventually(lambda: browser.get(link).error == "44", 45)
+
+    def test_it_comes_in_the_language_of_who_asks(self, host: Any, browser: Browser) -> None:
+        """Several processes answer, and each keeps what it has read."""
+        words = yaml.safe_load((ROOT / "roles/portal/files/messages.yml").read_text())["click2Reset"]
+        over = "DELETE FROM sessions WHERE a_session ->> '_type' = 'mail'"  # or there is no second one
+        for language in ["nl", "fr", "de", "en"] * 3:
+            host.check_output("runuser -u postgres -- psql -qd portal -c %s", over)
+            before = self.mails(host)
+            self.ask_for_link(Browser(browser.address, browser.trust, language), "ann")
+            _, text = self.link(host, before)
+            said = {spoken for spoken, word in words.items() if word[:15] in text}  # the letters behind it are encoded
+            assert said == {language}, (language, text)
 
     @pytest.mark.parametrize("whom", ["sue", "cas", "nobody@coop.test"])
     def test_who_gets_none_is_nobodys_business(self, host: Any, browser: Browser, whom: str) -> None:

@@ -182,6 +182,17 @@ def need_app(name: str) -> None:
         pytest.skip(f"not run: no artefact of {name}")  # as it is in UPSTREAM_DIR or nowhere
 
 
+def the_office_alone_has(document: str, host: Host, clients: Clients, family: str) -> None:
+    """A document's address with its token, on the host that both are on."""
+    status = f"curl --silent {family} --output /dev/null --write-out '%%{{http_code}}' %s"
+    office = "setpriv --reuid cool --clear-groups"
+    given = host.run(f"{office} curl --silent {family} %s", document)
+    assert "BaseFileName" in given.stdout, given
+    assert clients.world.run(status, document).stdout == "403"
+    # nor to the office, without the token of who opened it
+    assert host.run(f"{office} {status}", document + "0").stdout == "403"
+
+
 @pytest.fixture(scope="session")
 def inventory() -> dict[str, Any]:
     """The variables of the lab's hosts, as Ansible has them."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import Browser, browser
-from conftest import Answer, Clients, Member, need_app, playbook, until
+from conftest import Answer, Clients, Member, need_app, playbook, the_office_alone_has, until
 from testinfra.host import Host
 
 MIB = 1 << 20
@@ -426,6 +426,23 @@ def test_an_event_a_task_and_a_contact_reach_the_other_device(
     assert device("stolen", "another").code != 0
     read = world.check_output(f"cat {WHERE}/tablet/calendars/*/* {WHERE}/tablet/contacts/contacts/*")
     assert all(words in read for words in ("General assembly", "Write the minutes", "Sarah Stranger")), read
+
+
+@pytest.mark.parametrize("family", ["--ipv4", "--ipv6"])
+def test_a_document_that_is_open_is_given_to_the_office_and_to_nobody_else(
+    programs: dict[str, Cloud], coop: dict[str, Host], clients: Clients, family: str
+) -> None:
+    need_app("richdocuments")
+    anna = programs["anna"]
+    assert anna.put("letter.odt", "no office reads this one") in (201, 204)
+    wanted = '<d:propfind xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns"><d:prop><oc:fileid/></d:prop></d:propfind>'
+    found = re.search(r"fileid>(\d+)<", anna.ask(f"{anna.files}/letter.odt", "--request", "PROPFIND", "--data", wanted).text)
+    assert found
+    app = f"{anna.url}index.php/apps/richdocuments"
+    opened = anna.ask(f"{app}/token", "-H", "OCS-APIRequest: true", "--data", f"fileId={found[1]}")
+    assert opened.code == 200, opened.text
+    document = f"{app}/wopi/files/{found[1]}?access_token={json.loads(opened.text)['token']}"
+    the_office_alone_has(document, coop["dyle"], clients, family)
 
 
 def test_two_members_share_a_budget(programs: dict[str, Cloud]) -> None:

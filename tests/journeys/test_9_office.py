@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import Clients
+from conftest import Clients, the_office_alone_has
 from testinfra.host import Host
 
 STATUS = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
@@ -30,7 +30,7 @@ def host(coop: dict[str, Host]) -> Host:
 def document(host: Host, cloud: str) -> Iterator[str]:
     """A document as the office asks for it: a real Nextcloud makes such a token for who opens one in a browser."""
     if host.run("test -e /var/lib/nextcloud/code/current/.stand-in").rc != 0:
-        pytest.skip("not run: the stand-in's token, and this is a Nextcloud")
+        pytest.skip("not run: the stand-in's token; test_9_files.py asks a Nextcloud")
     token = secrets.token_hex(16)
     host.check_output("nextcloud-occ config:app:set richdocuments standin_token --value %s", token)
     yield f"{cloud}index.php/apps/richdocuments/wopi/files/1?access_token={token}"
@@ -57,12 +57,7 @@ def test_the_cloud_alone_has_it_in_a_frame(clients: Clients, office: str, cloud:
 def test_the_cloud_gives_documents_to_the_office_and_to_nobody_else(
     clients: Clients, host: Host, document: str, family: str
 ) -> None:
-    inside = host.run(f"setpriv --reuid cool --clear-groups curl --silent --write-out ' %%{{http_code}}' {family} %s", document)
-    assert inside.stdout.endswith(" 200") and "BaseFileName" in inside.stdout, inside
-    assert clients.run(*STATUS, family, document).text == "403"
-    # nor to the office, without the token of who opened it
-    wrong = host.run(f"setpriv --reuid cool --clear-groups {' '.join(STATUS[:-1])} '%%{{http_code}}' {family} %s", document + "0")
-    assert wrong.stdout == "403"
+    the_office_alone_has(document, host, clients, family)
 
 
 def test_its_user_reaches_the_cloud_and_nothing_else(host: Host, inventory: dict[str, Any], domain: str) -> None:
