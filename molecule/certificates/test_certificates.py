@@ -4,6 +4,8 @@ import contextlib
 import re
 
 import pytest
+import yaml
+from conftest import ROOT
 
 SERVED = "/etc/certificates"
 STATE = "/var/lib/acme/certs"
@@ -101,6 +103,22 @@ def test_a_consumer_that_failed_to_reload_is_seen_and_tried_again(host):
         host.check_output(f"printf '#!/bin/sh\ntouch /run/reloaded\n' >{reload}; systemctl start certificates")
         assert host.file("/run/reloaded").exists
     host.check_output("rm /run/reloaded")
+
+
+def test_a_run_that_the_timer_began_is_waited_for(host):
+    """What it began with may lack the newest names."""
+    waits = "/run/systemd/system/certificates.service.d/wait.conf"
+    with changed(
+        host,
+        f"mkdir -p $(dirname {waits}); printf '[Service]\nExecStartPre=/bin/sleep 5\n' >{waits}; systemctl daemon-reload;"
+        " systemctl start --no-block certificates",
+        f"rm -r $(dirname {waits}); systemctl daemon-reload",
+    ):
+        tasks = yaml.safe_load((ROOT / "roles/certificates/tasks/issue.yml").read_text())
+        (obtain,) = (task["ansible.builtin.shell"]["cmd"] for task in tasks if "ansible.builtin.shell" in task)
+        began = host.check_output("systemctl show --value -p InvocationID certificates")
+        host.check_output("sh -ec %s", obtain)
+        assert host.check_output("systemctl show --value -p InvocationID certificates") != began
 
 
 def test_no_proof_stays_in_the_zone(host):

@@ -280,6 +280,16 @@ def test_the_directory_down_is_said_and_over_by_itself(host):
     assert eventually(lambda: ann.ask("/").status == 200)
 
 
+def test_who_has_left_the_host_holds_up_no_renewal(host):
+    hook = host.file("/etc/certificates/reload.d/devices").content_string
+    certificate = re.findall(r"cmp -s (\S+)/", hook)[0]
+    host.check_output(f"mv {certificate} {certificate}.away")
+    try:
+        host.check_output("/etc/certificates/reload.d/devices")
+    finally:
+        host.check_output(f"mv {certificate}.away {certificate}")
+
+
 def test_secrets_are_its_own(host):
     config = host.file("/etc/perron-devices/config.json")
     assert (config.user, config.group, config.mode) == ("root", "devices", 0o640)
