@@ -180,6 +180,9 @@ def test_an_alteration_by_hand_is_seen(host):
     host.check_output("nft insert rule inet perron input tcp dport 8080 accept")
     assert comes_in(host, 4, 8080, ANYONE)
     assert host.run(f"{FIREWALL} status {RULESET}").rc != 0
+    # nor does it become part of the rules when users come and go
+    host.check_output(f"{FIREWALL} users")
+    assert host.run(f"{FIREWALL} status {RULESET}").rc != 0
     host.check_output("systemctl reload nftables")
     assert host.run(f"{FIREWALL} status {RULESET}").rc == 0
     assert not comes_in(host, 4, 8080, ANYONE)
