@@ -257,6 +257,15 @@ def test_logs_are_turned_over_and_nginx_goes_on_in_the_new_one(host, ask):
     assert host.file("/var/log/nginx/access.log").mode == 0o640
 
 
+def test_what_the_access_log_hides_is_for_root_alone_in_the_other(host):
+    def kept():
+        return {host.file(path).mode for path in host.check_output("ls -d /var/log/nginx/error.log*").splitlines()}
+
+    assert kept() == {0o600}
+    host.check_output("logrotate --force /etc/logrotate.d/nginx; systemctl restart nginx")
+    assert kept() == {0o600}
+
+
 def test_the_unit_is_hardened(host):
     score = host.check_output("systemd-analyze security --no-pager nginx | tail -n 1")
     assert float(score.split(":")[1].split()[0]) <= 4.0, score
