@@ -16,6 +16,12 @@ def test_a_listed_key_enters_and_another_does_not(host):
     assert entered.stdout.strip() == "anna", entered.stderr + host.run("journalctl -n 30 -u ssh").stdout
     refused = ssh(host, "anna", "id -un", key="other.key")
     assert "Permission denied (publickey)" in refused.stderr
+    # nor does one that sshd would look for elsewhere
+    elsewhere = "/home/anna/.ssh/authorized_keys2"
+    host.check_output(f"install -o anna -m 0600 /srv/other.key.pub {elsewhere}")
+    refused = ssh(host, "anna", "id -un", key="other.key")
+    host.check_output(f"rm {elsewhere}")
+    assert "Permission denied (publickey)" in refused.stderr
 
 
 def test_root_and_passwords_do_not_enter(host):
