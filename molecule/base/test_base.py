@@ -17,7 +17,7 @@ def test_a_listed_key_enters_and_another_does_not(host):
     refused = ssh(host, "anna", "id -un", key="other.key")
     assert "Permission denied (publickey)" in refused.stderr
     # nor does one that sshd would look for elsewhere
-    elsewhere = "/home/anna/.ssh/authorized_keys2"
+    elsewhere = "~anna/.ssh/authorized_keys2"
     host.check_output(f"install -o anna -m 0600 /srv/other.key.pub {elsewhere}")
     refused = ssh(host, "anna", "id -un", key="other.key")
     host.check_output(f"rm {elsewhere}")
