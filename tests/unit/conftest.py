@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.template import trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +99,15 @@ class Coop:
 @pytest.fixture
 def coop() -> Coop:
     return Coop()
+
+
+def trusted(value: Any) -> Any:
+    """As Ansible has what it read from a file of ours."""
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def play(*arguments: str | Path, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

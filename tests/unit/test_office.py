@@ -6,25 +6,17 @@ import importlib.util
 import json
 import re
 import xml.etree.ElementTree as ET
-from typing import Any
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from conftest import ROOT, Coop
+from conftest import ROOT, Coop, trusted
 
 spec = importlib.util.spec_from_file_location("office_filters", ROOT / "roles/office/filter_plugins/office.py")
 assert spec and spec.loader
 office = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(office)
-
-
-def trusted(value: Any) -> Any:
-    """As Ansible has what it read from a file of ours."""
-    if isinstance(value, dict):
-        return {key: trusted(item) for key, item in value.items()}
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def written(**settings: object) -> ET.Element:
