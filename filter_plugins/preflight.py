@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -17,6 +18,7 @@ import yaml
 from ansible.constants import INTERNAL_STATIC_VARS
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
 
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
@@ -44,6 +46,10 @@ ONE_HOST = {
     "nextcloud": "each would have a part of members' files",
     "portal": "each would sign its tokens with keys of its own",
 }
+# Where Ansible looks for variables beside an inventory
+VARS = ("group_vars", "host_vars")
+# How the name of a file ends that Ansible reads as YAML
+YAML = ("", ".json", ".yaml", ".yml")
 # Variables that were called otherwise, for one release: {old: "what replaced it"}
 RENAMED: dict[str, str] = {}
 
@@ -66,6 +72,10 @@ def role_specs(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
+def _below(root: Path, path: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
 def _origin(name: str, root: Path) -> str:
     """Where a variable was written, as Ansible remembers it, as the beginning of a sentence."""
     try:
@@ -78,8 +88,7 @@ def _origin(name: str, root: Path) -> str:
         return ""
     if not origin.path:
         return f"{origin.description}: "
-    path = Path(str(origin.path))
-    place = path.relative_to(root) if path.is_relative_to(root) else path
+    place = _below(root, Path(str(origin.path)))
     return f"{place}:{origin.line_num}: " if origin.line_num else f"{place}: "
 
 
@@ -94,6 +103,12 @@ class Inventory:
         self.names = {host: {str(name): name for name in variables} for host, variables in self.hostvars.items()}
         self.specs = specs
         self.root = root
+        given = self.hostvars[self.coop[0]].get("ansible_inventory_sources") or []
+        # a list of hosts, as in -i a,b, is no file
+        self.sources = [path for path in map(Path, map(str, given)) if path.exists()]
+        # those that have group_vars/ and host_vars/ beside them; the house's own are no inventory's
+        beside = [(path if path.is_dir() else path.parent).resolve() for path in self.sources]
+        self.directories = [path for path in dict.fromkeys(beside) if path != root.resolve()]
         self.said: dict[str, list[str]] = {}
 
     def find(self, sentence: str, host: str = "") -> None:
@@ -186,17 +201,48 @@ def _written(directory: Path) -> dict[str, dict[str, Path]]:
     return found
 
 
+def _inline(groups: Any) -> Iterator[tuple[str, str]]:
+    """Group and variable of each `vars:` in what a file of hosts says; nothing of what is no such file."""
+    for name, group in groups.items() if isinstance(groups, Mapping) else ():
+        if isinstance(group, Mapping):
+            variables = group.get("vars")
+            yield from ((str(name), variable) for variable in (variables if isinstance(variables, Mapping) else ()))
+            yield from _inline(group.get("children"))
+
+
+def _hosts_files(source: Path) -> Iterator[tuple[Path, Any]]:
+    """Each file of an inventory that is YAML, and what it says; an INI file or a script is not."""
+    for path in [source] if source.is_file() else sorted(source.rglob("*")):
+        below = path.relative_to(source).parts
+        if path.suffix in YAML and path.is_file() and not any(part in VARS or part.startswith(".") for part in below):
+            # what cannot be read so may be of another kind, which is for Ansible to say
+            with suppress(AnsibleError, ValueError):
+                yield path, DataLoader().load_from_file(str(path))
+
+
 def _outweighed(inventory: Inventory) -> None:
-    """What an inventory says of all hosts gives way to what the house says of a group, and Ansible tells nobody."""
-    house = {name: group for group, names in _written(inventory.root).items() if group != "all" for name in names}
-    directories = {str(variables["inventory_dir"]) for variables in inventory.hostvars.values() if variables.get("inventory_dir")}
-    for directory in sorted(directories):
-        for name, file in _written(Path(directory)).get("all", {}).items():
+    """What an inventory says of all hosts, or of a group in its file of hosts, gives way to what the house says, untold."""
+    written = _written(inventory.root)
+    house = {name: group for group, names in written.items() if group != "all" for name in names}
+    for directory in inventory.directories:
+        for name, file in _written(directory).get("all", {}).items():
             if name in house:
-                place = file.relative_to(inventory.root) if file.is_relative_to(inventory.root) else file
+                place = f"{_below(inventory.root, file)}: "
                 inventory.find(
-                    f"{place}: {name}: counts nowhere, as the house's own group_vars/{house[name]} says it of a group; "
+                    f"{place}{name}: counts nowhere, as the house's own group_vars/{house[name]} says it of a group; "
                     f"move it to group_vars/{house[name]}.yml beside your inventory"
+                )
+    for path, said in (found for source in inventory.sources for found in _hosts_files(source)):
+        for group, name in _inline(said):
+            hosts = set(inventory.groups.get(group, []))
+            # of a host that is not in its group the house says nothing
+            by = [each for each, names in written.items() if name in names and hosts & set(inventory.groups.get(each, []))]
+            if by:
+                first = next((each for each in by if each != "all"), "all")
+                place = _origin(name, inventory.root) or f"{_below(inventory.root, path)}: "
+                inventory.find(
+                    f"{place}{name}: counts nowhere, as it is below `vars:` of '{group}' and the house's own group_vars/{first} "
+                    f"says it, too; move it to group_vars/{group if first == 'all' else first}.yml beside your inventory"
                 )
 
 

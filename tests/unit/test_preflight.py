@@ -210,22 +210,99 @@ def test_a_renamed_variable_says_what_replaced_it(coop: Coop, monkeypatch: pytes
     assert findings(coop) == ["valkey_memory: it is called valkey_maxmemory_mib now [a]"]
 
 
+def written(directory: Path, files: dict[str, str]) -> None:
+    for place, text in files.items():
+        (directory / place).parent.mkdir(parents=True, exist_ok=True)
+        (directory / place).write_text(text)
+
+
+def sources(*paths: str | Path) -> Change:
+    return everywhere(ansible_inventory_sources=[str(path) for path in paths])
+
+
 def test_what_an_inventory_says_in_vain_is_said_with_its_place(coop: Coop, tmp_path: Path) -> None:
-    for place, text in {
+    files = {
         "group_vars/base.yml": "base_ssh_port: 22\n",
         "group_vars/mail/postfix.yml": "postfix_hostname: mail\n",
         "yours/group_vars/all/tuning.yml": "# all\nbase_ssh_port: 2222\ncoop_name: Ours\n",
         "yours/group_vars/all.yml": "postfix_hostname: other\n",
         "yours/group_vars/base/more.yml": "base_ssh_port: 2222\n",
-    }.items():
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text(text)
-    everywhere(inventory_dir=str(tmp_path / "yours"))(coop)
-    assert [said.split(",")[0] for said in findings(coop)] == [
-        "yours/group_vars/all.yml: postfix_hostname: counts nowhere",
-        "yours/group_vars/all/tuning.yml: base_ssh_port: counts nowhere",
+        "yours/hosts.yml": "all: {}\n",
+    }
+    written(tmp_path, files)
+    for given in ("yours", "yours/hosts.yml"):
+        sources(tmp_path / "groups.yml", tmp_path / given)(coop)
+        assert [said.split(",")[0] for said in findings(coop)] == [
+            "yours/group_vars/all.yml: postfix_hostname: counts nowhere",
+            "yours/group_vars/all/tuning.yml: base_ssh_port: counts nowhere",
+        ]
+        assert "move it to group_vars/base.yml beside your inventory" in findings(coop)[1]
+
+
+HOUSE = {
+    "group_vars/all/cooperative.yml": "coop_name: Coopérative\ncoop_grace_days: 30\n",
+    "group_vars/base.yml": "base_ssh_port: 22\n",
+    "group_vars/mail/postfix.yml": "postfix_hostname: mail\n",
+}
+# What is said of a host counts, and so does what the house says of no group of these hosts
+HOSTS = """\
+all:
+  vars: {coop_grace_days: 7}
+  children:
+    coop:
+      hosts: {a: {base_ssh_port: 2222}, b: {}}
+      vars:
+        ansible_user: root
+        base_ssh_port: 2222
+        coop_password: !vault |
+          $ANSIBLE_VAULT;1.1;AES256
+          00
+    internet:
+      hosts: {world: {}}
+      vars: {base_ssh_port: 2222, postfix_hostname: world}
+"""
+
+
+@pytest.mark.parametrize("given", ["yours", "yours/more", "yours/more/hosts.yml"])
+def test_what_a_file_of_hosts_says_of_a_group_in_vain_is_said_with_its_place(coop: Coop, tmp_path: Path, given: str) -> None:
+    written(tmp_path, HOUSE | {"yours/more/hosts.yml": HOSTS})
+    sources(tmp_path / "groups.yml", tmp_path / given, "a,b")(coop)
+    assert findings(coop) == [
+        "yours/more/hosts.yml:2: coop_grace_days: counts nowhere, as it is below `vars:` of 'all' and the house's own "
+        "group_vars/all says it, too; move it to group_vars/all.yml beside your inventory",
+        "yours/more/hosts.yml:8: base_ssh_port: counts nowhere, as it is below `vars:` of 'coop' and the house's own "
+        "group_vars/base says it, too; move it to group_vars/base.yml beside your inventory",
     ]
-    assert "move it to group_vars/base.yml beside your inventory" in findings(coop)[1]
+
+
+def test_of_several_inventories_each_is_looked_at_and_json_too(coop: Coop, tmp_path: Path) -> None:
+    written(tmp_path, HOUSE | {"ours/hosts.json": '{"coop": {"vars": {"coop_name": "Ours"}}}', "yours.yml": HOSTS})
+    sources(tmp_path / "ours", tmp_path / "yours.yml")(coop)
+    assert [said.split(":")[0] for said in findings(coop)] == ["ours/hosts.json", "yours.yml", "yours.yml"]
+    assert "move it to group_vars/coop.yml beside your inventory" in findings(coop)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hosts", "[coop:vars]\nbase_ssh_port=2222\n"),
+        ("hosts.yml", ""),
+        ("hosts.yml", "a: ["),
+        ("hosts.yml", "coop: [a, b]\n"),
+        ("hosts.yml", "coop: {vars: base_ssh_port, children: [a], hosts: a}\n"),
+        ("hosts.yml", "plugin: constructed\ncompose: {base_ssh_port: 22}\ngroups: {coop: true}\n"),
+        ("hosts.yml", "$ANSIBLE_VAULT;1.1;AES256\n00\n"),
+        ("hosts", "#!/bin/sh\necho '{}'\n"),
+        ("hosts.py", HOSTS),
+        ("hosts.yml~", HOSTS),
+        ("group_vars/coop.yml", HOSTS),
+        (".git/hosts.yml", HOSTS),
+    ],
+)
+def test_what_is_no_file_of_hosts_says_nothing(coop: Coop, tmp_path: Path, name: str, text: str) -> None:
+    written(tmp_path, HOUSE | {f"yours/{name}": text})
+    sources(tmp_path / "yours")(coop)
+    assert findings(coop) == []
 
 
 def test_all_is_said_at_once(coop: Coop) -> None:
