@@ -246,6 +246,19 @@ def _outweighed(inventory: Inventory) -> None:
                 )
 
 
+def _read_by_nobody(inventory: Inventory) -> None:
+    """A file of variables that bears no name of the inventory is passed over by Ansible, untold."""
+    # a playbook's controller is in no inventory
+    known = {"group": [*inventory.groups], "host": [*inventory.hostvars, "localhost"]}
+    for directory, kind in ((directory, kind) for directory in inventory.directories for kind in known):
+        for path in sorted(directory.glob(f"{kind}_vars/*")):
+            name = path.name if path.is_dir() else path.stem
+            if name in known[kind] or path.name.startswith(".") or not (path.is_dir() or path.suffix in YAML):
+                continue
+            hint = nearest(name, known[kind]) or f"; name it after a {kind}, or remove it"
+            inventory.find(f"{_below(inventory.root, path)}: is read by nobody, as there is no {kind} '{name}'{hint}")
+
+
 def _specified(inventory: Inventory, host: str, entry: str) -> dict[str, Any]:
     """The host's values of the variables of one entry point, those that are not of the right kind left out."""
     options = inventory.specs["preflight"][entry]
@@ -468,6 +481,7 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     first = inventory.coop[0]
     _unknown_variables(inventory, declared)
     _outweighed(inventory)
+    _read_by_nobody(inventory)
     without = inventory.value(first, "coop_without") or []
     _groups(inventory, declared, without)
     for host in inventory.coop:

@@ -305,6 +305,35 @@ def test_what_is_no_file_of_hosts_says_nothing(coop: Coop, tmp_path: Path, name:
     assert findings(coop) == []
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("group_vars/dirctory.yml", "there is no group 'dirctory', did you mean 'directory'?"),
+        ("group_vars/dirctory", "there is no group 'dirctory', did you mean 'directory'?"),
+        ("group_vars/dirctory/ldap.yml", "there is no group 'dirctory', did you mean 'directory'?"),
+        ("group_vars/a.yml", "there is no group 'a'; name it after a group, or remove it"),
+        ("host_vars/wrold.yaml", "there is no host 'wrold', did you mean 'world'?"),
+        ("host_vars/mail/mail.yml", "there is no host 'mail'; name it after a host, or remove it"),
+    ],
+)
+def test_a_file_that_nobody_reads_is_said(coop: Coop, tmp_path: Path, place: str, said: str) -> None:
+    written(tmp_path, {"group_vars/of_the_house.yml": "x: 1\n", f"yours/{place}": "valkey_maxmemory_mib: 1\n", "hosts.yml": ""})
+    sources(tmp_path / "groups.yml", tmp_path / "hosts.yml", tmp_path / "yours")(coop)
+    top = "/".join(place.split("/")[:2])
+    assert findings(coop) == [f"yours/{top}: is read by nobody, as {said}"]
+
+
+def test_a_file_that_somebody_reads_is_not_said(coop: Coop, tmp_path: Path) -> None:
+    groups = ("all", "ungrouped.json", "coop.yml", "mail/more.yml", "internet.yaml", "dns_secondary.yml", ".x.yml", "README.md")
+    hosts = ("a", "b.yml", "world/x.yml", "localhost.yml")
+    places = [*(f"group_vars/{name}" for name in groups), *(f"host_vars/{name}" for name in hosts)]
+    written(tmp_path / "yours", dict.fromkeys(places, "ansible_user: root\n"))
+    coop.groups["dns_secondary"] = []
+    everywhere(coop_without=["dns_secondary"])(coop)
+    sources(tmp_path / "yours/hosts", tmp_path / "yours")(coop)
+    assert findings(coop) == []
+
+
 def test_all_is_said_at_once(coop: Coop) -> None:
     for change in (on("a", zebra=1), everywhere(coop_domain="x"), without("vault_mail_password", "b")):
         change(coop)
