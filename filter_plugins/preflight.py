@@ -305,6 +305,21 @@ def _networks(inventory: Inventory, host: str, variable: str, values: Sequence[s
     return found
 
 
+def _targets(inventory: Inventory, host: str, coop: Mapping[str, Any], variable: str, targets: Iterable[str]) -> None:
+    """What is sent on elsewhere bears the stranger's sender, for whom the cooperative's hosts may not speak."""
+    domains = [str(coop.get("coop_domain")), *coop.get("coop_member_domains", [])]
+    if any(map(_bad_domain, domains)):  # to be mended first; it is said there
+        return
+    for target in dict.fromkeys(targets):
+        name, _, domain = target.rpartition("@")
+        if not name or domain not in domains:
+            inventory.find(
+                f"{inventory.place(host, variable)}{variable}: '{target}' is no address in {', '.join(domains)}: other hosts "
+                "would refuse what is sent on to them, and it would come back; name a member's, who may forward it by a filter",
+                host,
+            )
+
+
 def _readers(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
     """Mail to the addresses that others have to reach the cooperative by would be accepted, and then come back."""
     readers = coop.get("coop_role_readers", [])
@@ -313,15 +328,14 @@ def _readers(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
         inventory.find(
             f"{place}: nobody reads postmaster@, abuse@ and the like; list a member's address, and make that member", host
         )
-    for reader in readers:
-        if wrong := _bad_domain(reader.rpartition("@")[2]):
-            inventory.find(f"{place}: '{reader}': {wrong}", host)
+    _targets(inventory, host, coop, "coop_role_readers", readers)
 
 
 def _aliases(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
     place = f"{inventory.place(host, 'coop_aliases')}coop_aliases"
     domains = [coop.get("coop_domain"), *coop.get("coop_member_domains", [])]
-    addresses = [alias["mail"] for alias in coop.get("coop_aliases", [])]
+    aliases = coop.get("coop_aliases", [])
+    addresses = [alias["mail"] for alias in aliases]
     for address in addresses:
         name, _, domain = address.rpartition("@")
         if domain not in domains:
@@ -330,6 +344,7 @@ def _aliases(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
             inventory.find(f"{place}: '{address}': coop_role_readers read it; leave it out", host)
     for address in sorted({address for address in addresses if addresses.count(address) > 1}):
         inventory.find(f"{place}: '{address}' is there twice; give it all its targets at once", host)
+    _targets(inventory, host, coop, "coop_aliases", [target for alias in aliases for target in alias["targets"]])
 
 
 def _cooperative(inventory: Inventory, host: str) -> list[Network]:

@@ -55,6 +55,12 @@ def test_a_good_inventory_holds(coop: Coop) -> None:
     assert findings(coop) == []
 
 
+def test_mail_of_the_house_goes_to_addresses_of_the_house(coop: Coop) -> None:
+    targets = ["anna@coop.test", "bram@famille.test", "anna+house@coop.test"]
+    everywhere(coop_role_readers=targets, coop_aliases=[{"mail": "@famille.test", "targets": targets}])(coop)
+    assert findings(coop) == []
+
+
 PIN = {
     "name": "cloud",
     "version": "1.0.0",
@@ -125,8 +131,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a plan without size": (everywhere(coop_plans={"basic": {}}), "coop_plans.basic: needs a size; write {quota_gib: 5}"),
     "nobody who reads": (everywhere(coop_role_readers=[]), "coop_role_readers: nobody reads postmaster@, abuse@ and the like"),
     "a reader elsewhere": (
-        everywhere(coop_role_readers=["anna@coop.example"]),
-        "'anna@coop.example': it is a name of documentation",
+        everywhere(coop_role_readers=["anna@coop.test", "bram@famille.test", "anna@stranger.test"]),
+        "coop_role_readers: 'anna@stranger.test' is no address in coop.test, famille.test: other hosts would refuse",
+    ),
+    "a reader without domain": (everywhere(coop_role_readers=["anna"]), "coop_role_readers: 'anna' is no address in coop.test"),
+    "a reader without name": (everywhere(coop_role_readers=["@coop.test"]), "coop_role_readers: '@coop.test' is no address in"),
+    "an alias that leads elsewhere": (
+        everywhere(coop_aliases=[{"mail": "info@coop.test", "targets": ["bram@famille.test", "anna@stranger.test"]}]),
+        "coop_aliases: 'anna@stranger.test' is no address in coop.test, famille.test: other hosts would refuse",
     ),
     "an alias elsewhere": (
         everywhere(coop_aliases=[{"mail": "info@elsewhere.test", "targets": ["anna@coop.test"]}]),
@@ -166,7 +178,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "upstream_pins: cloud.sha256: is missing; a pin needs its checksum: bin/pins set cloud 1.0.0 writes it",
     ),
     "stand-ins outside tests": (
-        everywhere(upstream_standins="/standins", coop_domain="coop.be"),
+        everywhere(upstream_standins="/standins", coop_domain="coop.be", coop_role_readers=["anna@coop.be"]),
         "upstream_standins: is for the lab and tests, below .test; coop.be installs the makers' own software: remove it",
     ),
     "manifest": (
