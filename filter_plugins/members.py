@@ -217,6 +217,12 @@ def _login(dn: str) -> str:
     return dn.split(",", 1)[0].removeprefix("uid=")
 
 
+def _untagged(address: str) -> str:
+    """The address in whose mailbox mail to name+tag@domain is, in lower case."""
+    local, at, domain = address.lower().rpartition("@")
+    return local.partition("+")[0] + at + domain
+
+
 class _Plan:
     def __init__(
         self,
@@ -234,6 +240,7 @@ class _Plan:
         self.groups: dict[str, list[str]] = {}
         # address -> who has it: a login, or the name of an entry that is no member's
         self.owners: dict[str, str] = {}
+        self.reads: dict[str, list[str]] = {}  # address -> those of the house whose mail goes there
         for entry in current:
             parent = entry["dn"].split(",", 1)[-1].lower()
             if parent == f"ou=groups,{suffix}".lower():
@@ -248,6 +255,8 @@ class _Plan:
                 self.members[owner] = entry
             for address in entry.get("mail", []) + entry.get("mailAlias", []):
                 self.owners[address.lower()] = owner
+            for target in entry.get("mailTarget", []):
+                self.reads.setdefault(_untagged(target), []).extend(entry["mail"])
         # a run was stopped after it had removed their entries
         self.pending = {str(removal["login"]): dict(removal) for removal in pending if removal["login"] not in self.members}
         self.kept: list[str] = []
@@ -277,10 +286,15 @@ class _Plan:
         for row in self.rows.values():
             self.check_link(row)
             self.check_dependents(row)
+            self.check_reads(row)
 
     def due(self) -> list[Row]:
-        """Rows that remove everybody whose grace is over, but for main accounts whose linked ones stay."""
+        """Rows that remove everybody whose grace is over, but for who reads mail of the house, and whose linked accounts stay."""
         over = {login for login in self.members if self.until(login) and self.until(login) < self.rules["today"]}
+        for login in sorted(over):
+            if said := self.unread(self.addresses(login)):
+                self.kept.append(f"{login} is kept: {said}")
+                over.remove(login)
         linked = {login: self.main_of(login) for login in self.members}
         for login in sorted(over):
             if left := [other for other, main in linked.items() if main == login and other not in over]:
@@ -291,6 +305,24 @@ class _Plan:
     def until(self, login: str) -> str:
         """Until when a member who leaves can come back; nothing for one who does not leave."""
         return str(self.members.get(login, {}).get("memberUntil", [""])[0])
+
+    def addresses(self, login: str) -> list[str]:
+        member = self.members[login]
+        return [*member["mail"], *member.get("mailAlias", [])]
+
+    def unread(self, gone: Iterable[str]) -> str:
+        """Which of the house's addresses nobody would read for these that go, and the mend; nothing if all stay read."""
+        found = {address: self.reads[address] for address in map(str.lower, gone) if address in self.reads}
+        if not found:
+            return ""
+        houses = list(dict.fromkeys(house for those in found.values() for house in those))
+        roles = [house.partition("@")[0].lower() in self.reserved_everywhere for house in houses]
+        places = ["coop_role_readers"] * any(roles) + ["coop_aliases"] * (not all(roles))
+        more = [f"{len(houses) - 3} more"] * (len(houses) > 3)
+        return (
+            f"mail to {', '.join(houses[:3] + more)} goes to {', '.join(found)}, which nobody would have then; "
+            f"name another address in {' and '.join(places)} and run playbooks/directory.yml first"
+        )
 
     def removed(self, login: str) -> bool:
         """Whether the entry goes in this run."""
@@ -471,6 +503,21 @@ class _Plan:
                 "state" if leaves else "linked_to",
                 f"{', '.join(left)} would stay linked to '{login}'; make them absent, or give them another linked_to or none",
             )
+
+    def check_reads(self, row: Row) -> None:
+        """Mail to an address of the house that leads to nobody would be accepted, and then come back to whoever is its sender."""
+        login = row["login"]
+        gone: dict[str, list[str]] = {}
+        if self.removed(login):
+            gone["state"] = self.addresses(login)
+        elif login in self.members and row.get("state") != "absent":
+            if "mail" in row and self.rename:
+                gone["mail"] = self.members[login]["mail"]
+            if "aliases" in row:
+                gone["aliases"] = self.members[login].get("mailAlias", [])
+        for column, addresses in gone.items():
+            if said := self.unread(address for address in addresses if address.lower() not in self.claims):
+                self.problem(row, column, said + (", or keep it as an alias" if column != "state" else ""))
 
     # what to do
 

@@ -532,6 +532,10 @@ class TestMembers:
         member({"login": "kid", "state": "absent"}, "-e", "member_grace=skip")
         assert read(host, kid, "mail") == read(host, device, "deviceId") == []
 
+    def test_who_reads_mail_of_the_house_does_not_go(self, member: Run, alice: str) -> None:
+        done = member({"login": "alice", "state": "absent"}, "-e", "member_grace=skip", "--check", fails=True)
+        assert "mail to postmaster@coop.test goes to alice@coop.test" in " ".join(done.stdout.split())
+
 
 LEO = MEMBER | {"login": "leo", "mail": "leo@coop.test", "aliases": "leo@famille.test", "groups": "board", "language": "de"}
 LEAVES = {"login": "leo", "state": "absent"}

@@ -207,6 +207,83 @@ class TestRefused:
         assert "'alice' does not stay" in problem
 
 
+class TestHousesMail:
+    """What postmaster@ and the like are read by stays."""
+
+    ROLES = [  # noqa: RUF012 # no test changes it
+        {"dn": f"mail={mail},ou=aliases,{SUFFIX}", "mail": mail, "mailTarget": targets}
+        for mail, targets in {
+            "postmaster@coop.test": "alice@coop.test",
+            "hello@coop.test": ["Alice+hello@coop.test", "zoe@coop.test"],
+            "@famille.test": "a.dubois@coop.test",
+        }.items()
+    ]
+    GOES = {"login": "alice", "state": "absent"}  # noqa: RUF012 # no test changes it
+
+    def test_who_goes_at_once_reads_none_of_it(self) -> None:
+        (problem,) = plan(self.GOES, current=[ALICE, *self.ROLES], skip_grace=True)["problems"]
+        assert problem == (
+            "t.csv line 2, state: mail to postmaster@coop.test, hello@coop.test, @famille.test goes to alice@coop.test, "
+            "a.dubois@coop.test, which nobody would have then; name another address in coop_role_readers and coop_aliases and "
+            "run playbooks/directory.yml first"
+        )
+        (problem,) = plan(self.GOES, current=[ALICE, self.ROLES[0]], skip_grace=True)["problems"]
+        assert "name another address in coop_role_readers and run" in problem
+        (problem,) = plan(self.GOES, current=[ALICE, self.ROLES[2]], skip_grace=True)["problems"]
+        assert "name another address in coop_aliases and run" in problem
+        zoe = {**ALICE, "dn": f"uid=zoe,ou=members,{SUFFIX}", "uid": "zoe", "mail": "bo@coop.test", "mailAlias": []}
+        assert plan({"login": "zoe", "state": "absent"}, current=[ALICE, zoe, *self.ROLES], skip_grace=True)["removed"] == ["zoe"]
+
+    def test_many_are_not_all_named(self) -> None:
+        roles = [{**self.ROLES[0], "mail": f"r{number}@coop.test"} for number in range(12)]
+        (problem,) = plan(self.GOES, current=[ALICE, *roles], skip_grace=True)["problems"]
+        assert "mail to r0@coop.test, r1@coop.test, r2@coop.test, 9 more goes to alice@coop.test" in problem
+
+    def test_the_grace_takes_nothing_and_who_takes_the_address_over_reads_on(self) -> None:
+        assert plan(self.GOES, current=[ALICE, *self.ROLES])["begun"] == ["alice"]
+        new = {**BOB, "aliases": "alice@coop.test"}
+        assert plan(new, self.GOES, current=[ALICE, self.ROLES[0]], skip_grace=True)["removed"] == ["alice"]
+
+    def test_a_purge_keeps_who_reads_it_with_their_main_account_and_removes_the_others(self) -> None:
+        over = {"memberStatus": "suspended", "memberUntil": "2026-11-23"}
+        kid, main = {**LINKED, **over}, {**ALICE, **over}
+        role = {**self.ROLES[0], "mailTarget": "kid@coop.test"}
+        zoe = {**main, "dn": f"uid=zoe,ou=members,{SUFFIX}", "uid": "zoe", "mail": "zoe@coop.test", "mailAlias": []}
+        result = plan(current=[main, kid, zoe, role], purge=True)
+        assert (result["problems"], result["removed"]) == ([], ["zoe"])
+        assert result["kept"] == [
+            "kid is kept: mail to postmaster@coop.test goes to kid@coop.test, which nobody would have then; name another address "
+            "in coop_role_readers and run playbooks/directory.yml first",
+            "alice is kept for kid, who can come back and is linked to it",
+        ]
+        assert plan(current=[main, kid, zoe], purge=True)["removed"] == ["alice", "kid", "zoe"]
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"mail": "new@coop.test"}, "mail: mail to postmaster@coop.test, hello@coop.test goes to alice@coop.test, which"),
+            ({"aliases": "dubois@famille.test"}, "aliases: mail to @famille.test goes to a.dubois@coop.test, which nobody"),
+        ],
+    )
+    def test_an_address_that_is_changed_or_taken_off_reads_none_of_it(self, change: dict[str, str], says: str) -> None:
+        (problem,) = plan({"login": "alice", **change}, current=[ALICE, *self.ROLES], rename=True)["problems"]
+        assert f"t.csv line 2, {says}" in problem
+        assert problem.endswith("and run playbooks/directory.yml first, or keep it as an alias")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"mail": "new@coop.test", "aliases": "alice@coop.test a.dubois@coop.test"},
+            {"mail": "a.dubois@coop.test", "aliases": "alice@coop.test"},
+            {"mail": "alice@coop.test"},
+            {"aliases": "a.dubois@coop.test"},
+            {"language": "fr"},
+        ],
+    )
+    def test_what_leaves_them_their_address_is_well(self, change: dict[str, str]) -> None:
+        assert plan({"login": "alice", **change}, current=[ALICE, *self.ROLES], rename=True)["problems"] == []
+
+
 class TestEntries:
     def test_a_new_member_has_everything_and_a_random_password(self) -> None:
         result = plan({**BOB, "groups": "board"})
