@@ -284,6 +284,8 @@ class _Plan:
         for row in self.rows.values():
             self.check(row)
         for row in self.rows.values():
+            if row.get("contact") and row.get("state") != "absent":
+                self.check_contact(row)
             self.check_link(row)
             self.check_dependents(row)
             self.check_reads(row)
@@ -383,8 +385,6 @@ class _Plan:
         for group in row.get("groups", []):
             if group not in self.rules["groups"]:
                 self.problem(row, "groups", _unknown("", group, self.rules["groups"]).strip())
-        if row.get("contact"):
-            self.check_contact(row)
         if row.get("password") and new:
             self.check_password(row)
 
@@ -449,12 +449,21 @@ class _Plan:
             self.problem(row, "quota_gib", f"'{row['quota_gib']}' is no size; write GiB as a number from 0.1 to 10240, such as 5")
 
     def check_contact(self, row: Row) -> None:
-        contact = row["contact"].lower()
-        own = contact in (row.get("mail"), *row.get("aliases", [])) or self.owners.get(contact) == row["login"]
+        contact = _untagged(row["contact"])
+        owner = self.owners.get(contact, "")
+        here = contact.rpartition("@")[2] in self.rules["domains"]
+
+        def own(address: str) -> bool:
+            return address in (row.get("mail"), *row.get("aliases", [])) or self.owners.get(address) == row["login"]
+
+        # of an address of the house, where its mail goes
+        targets = [target for target, houses in self.reads.items() if here and contact in map(str.lower, houses)]
         if not ELSEWHERE.fullmatch(row["contact"]):
             self.problem(row, "contact", f"'{row['contact']}' is no address; write one, or leave it empty")
-        elif own:
+        elif own(contact) or (targets and all(map(own, targets))):
             self.problem(row, "contact", f"'{row['contact']}' is the member's own; give one they can read before they sign in")
+        elif here and contact not in self.claims and (not owner or self.removed(owner)):  # a catch-all may lead to the member
+            self.problem(row, "contact", f"'{row['contact']}' is nobody's here; give one they can read before they sign in")
 
     def check_password(self, row: Row) -> None:
         shortest = self.rules["password_min_length"]

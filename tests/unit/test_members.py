@@ -50,6 +50,8 @@ LINKED = {
 }
 BOARD = {"dn": f"cn=board,ou=groups,{SUFFIX}", "cn": "board", "member": ALICE["dn"]}
 ALIAS = {"dn": f"mail=hello@coop.test,ou=aliases,{SUFFIX}", "mail": "hello@coop.test"}
+CATCH_ALL = {"dn": f"mail=@famille.test,ou=aliases,{SUFFIX}", "mail": "@famille.test", "mailTarget": "bob@coop.test"}
+TO_BOB = {"dn": f"mail=abuse@coop.test,ou=aliases,{SUFFIX}", "mail": "abuse@coop.test", "mailTarget": "bob@coop.test"}
 ALICE_OUT = [{"login": "alice", "addresses": ["alice@coop.test"]}]
 BOB = {"login": "bob", "mail": "bob@coop.test", "given_name": "Bob", "family_name": "Peeters"}
 
@@ -156,6 +158,9 @@ class TestRefused:
             ({"groups": "cooperator"}, r"groups: 'cooperator' is unknown; did you mean"),
             ({"contact": "elsewhere"}, r"contact: 'elsewhere' is no address"),
             ({"contact": "bob@coop.test"}, r"contact: 'bob@coop.test' is the member's own"),
+            ({"contact": "Bob+home@Coop.test"}, r"contact: 'Bob\+home@Coop.test' is the member's own"),
+            ({"contact": "whoever@famille.test"}, r"contact: 'whoever@famille.test' is nobody's here; give one"),
+            ({"contact": "abuse@coop.test"}, r"contact: 'abuse@coop.test' is the member's own"),
             ({"password": "short"}, r"password: write at least 12"),
             ({"password": "bob-and-more-of-it"}, r"password: it contains 'bob' of the login"),
             ({"state": "gone"}, r"state: 'gone' is unknown; use one of present"),
@@ -165,7 +170,7 @@ class TestRefused:
         ],
     )
     def test_one_thing_wrong_is_one_problem_in_its_column(self, change: dict[str, str], says: str) -> None:
-        result = plan({**BOB, **change}, current=[ALICE, LINKED, ALIAS])
+        result = plan({**BOB, **change}, current=[ALICE, LINKED, ALIAS, CATCH_ALL, TO_BOB])
         (problem,) = result["problems"]
         assert re.search(rf"^t.csv line 2, {says}", problem) or re.search(says, problem)
         assert result["entries"] == []
@@ -205,6 +210,28 @@ class TestRefused:
     def test_nobody_is_linked_to_who_leaves(self) -> None:
         (problem,) = plan({"login": "alice", "state": "absent"}, {**BOB, "linked_to": "alice"})["problems"]
         assert "'alice' does not stay" in problem
+
+
+class TestContact:
+    @pytest.mark.parametrize("contact", ["alice+x@coop.test", "a.dubois+x@coop.test", "Alice@coop.test", "dubois@famille.test"])
+    def test_it_is_none_of_the_members_own_nor_of_those_with_a_tag(self, contact: str) -> None:
+        (problem,) = plan({"login": "alice", "contact": contact})["problems"]
+        assert f"contact: '{contact}' is the member's own; give one they can read" in problem
+
+    @pytest.mark.parametrize("contact", ["bob+x@stranger.test", "alice@coop.test", "alice+bob@coop.test", "team@coop.test"])
+    def test_it_may_be_elsewhere_or_somebody_elses(self, contact: str) -> None:
+        team = {"dn": f"mail=team@coop.test,ou=aliases,{SUFFIX}", "mail": "team@coop.test"}
+        team |= {"mailTarget": ["bob@coop.test", "alice@coop.test"]}
+        result = plan({**BOB, "contact": contact}, current=[ALICE, team])
+        assert attributes(result, "uid=bob")["contactAddress"] == [contact]
+
+    def test_it_may_be_of_who_comes_in_the_same_run_and_not_of_who_goes(self) -> None:
+        carl = {**BOB, "login": "carl", "mail": "carl@coop.test", "contact": "bob@coop.test"}
+        assert plan(carl, BOB)["problems"] == []
+        (problem,) = plan({**carl, "contact": "alice@coop.test"}, {"login": "alice", "state": "absent"}, skip_grace=True)[
+            "problems"
+        ]
+        assert "contact: 'alice@coop.test' is nobody's here" in problem
 
 
 class TestHousesMail:
