@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import AUTHORITY, eventually
+import yaml
+from conftest import AUTHORITY, ROOT, eventually
 
 NAME = "mail.coop.test"
 PASSWORD = "correct-Horse-7"
@@ -257,6 +258,48 @@ def test_a_device_signs_in_and_the_members_own_password_no_longer_does(host, ima
         with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
             imap("bob", wrong)
     imap("ann")
+
+
+def refused(imap, member, password, said="AUTHENTICATIONFAILED"):
+    with pytest.raises(imaplib.IMAP4.error, match=said):
+        imap(member, password)
+
+
+@pytest.fixture
+def counted(host):
+    """Runs what signs in, gives the lines of it that count as failures of whoever signs in (mail_manifest.bans)."""
+    bans = yaml.safe_load((ROOT / "group_vars/mail/mail.yml").read_text())["mail_manifest"]["bans"]
+    (failures,) = (ban["failures"] for ban in bans if ban["name"] == "sign-in")
+    patterns = [pattern.replace("<HOST>", r"[0-9a-fA-F:.]+") for pattern in failures]
+
+    def run(*attempts):
+        host.check_output("journalctl --sync")
+        cursor = host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
+        for attempt in attempts:
+            attempt()
+        host.check_output("journalctl --sync")
+        lines = host.check_output("journalctl -u dovecot --no-pager --after-cursor=%s", cursor).splitlines()
+        # as fail2ban has them: `host dovecot[1]: …`, without the time
+        lines = [line.split(maxsplit=3)[-1] for line in lines]
+        return [line for line in lines if any(re.search(pattern, line) for pattern in patterns)]
+
+    return run
+
+
+def test_who_signs_in_counts_as_no_failure_and_who_fails_as_one(imap, device, counted):
+    """Two lists of passwords are asked: what one of them does not have is no failure, and both together are one."""
+    password = device("dev234", "bob")
+    assert counted(lambda: imap("bob", password), lambda: imap("ann")) == []
+    for member, wrong in (
+        ("bob", PASSWORD),
+        ("bob", "wrong"),
+        ("bob", f"{password[:-1]}x"),
+        ("ann", "wrong"),
+        ("ann", device_password("dev999")),
+        ("nobody", "wrong"),
+    ):
+        lines = counted(lambda member=member, wrong=wrong: refused(imap, member, wrong))
+        assert len(lines) == 1, (member, wrong, lines)
 
 
 def test_a_device_is_its_members_only(host, device):
@@ -578,11 +621,14 @@ def test_the_unit_is_hardened(host):
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_directory_that_is_down_lets_nobody_in_by_memory(host):
+def test_a_directory_that_is_down_lets_nobody_in_by_memory(host, imap, counted):
     assert auth(host, "ann")
     host.check_output("systemctl stop slapd")
     try:
         assert not auth(host, "ann")
+        # nobody's fault: programs are told to come again, and who counts failures sees none
+        assert counted(lambda: refused(imap, "ann", PASSWORD, "UNAVAILABLE")) == []
+        assert counted(lambda: refused(imap, "nobody", "wrong", "UNAVAILABLE")) == []
         assert deliver(host, "zoe@coop.test")[0] == 451
     finally:
         host.check_output("systemctl start slapd")
