@@ -1,10 +1,11 @@
 """sink.py DIRECTORY ADDRESS:PORT: an SMTP server for scenarios.
 
-It takes every message and keeps it as DIRECTORY/<number>.eml, envelope first.
+It takes every message and keeps it as DIRECTORY/<number>.eml, envelope first, above it the user who sent it.
 """
 
 import itertools
 import pathlib
+import pwd
 import socketserver
 import sys
 
@@ -17,7 +18,14 @@ class Session(socketserver.StreamRequestHandler):
     def answer(self, line: str) -> None:
         self.wfile.write(line.encode() + b"\r\n")
 
+    def user(self) -> str:
+        """Whose connection it is, as a firewall sees it."""
+        port = f":{self.client_address[1]:04X}"
+        sockets = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return pwd.getpwuid(next(int(socket[7]) for socket in sockets if socket[1].endswith(port))).pw_name
+
     def handle(self) -> None:
+        user = f"USER:{self.user()}\r\n".encode()
         envelope: list[bytes] = []
         self.answer("220 sink")
         while line := self.rfile.readline():
@@ -30,7 +38,7 @@ class Session(socketserver.StreamRequestHandler):
             self.answer("354 go on")
             message = b"".join(iter(self.rfile.readline, b".\r\n"))
             number = next(numbers)
-            (directory / f"{number}.part").write_bytes(b"".join(envelope) + b"\n" + message)
+            (directory / f"{number}.part").write_bytes(user + b"".join(envelope) + b"\n" + message)
             (directory / f"{number}.part").rename(directory / f"{number}.eml")
             envelope.clear()
             self.answer("250 kept")

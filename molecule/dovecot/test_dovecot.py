@@ -481,6 +481,8 @@ def test_quota_comes_from_the_directory_and_full_is_temporary(host, imap):
     assert warnings, host.run("journalctl -n 30 -u dovecot").stdout
     text = host.file(warnings[0]).content_string
     assert "Auto-Submitted: auto-generated" in text
+    # whom the mail transfer agent is open to (mail_manifest.egress)
+    assert text.splitlines()[0] == "USER:vmail"
     assert "Ihr_Postfach" in text.replace(" ", "_")
     # the message that crosses the limit is taken, the next is not
     assert deliver(host, "max@coop.test", size=400_000)[0] == 250

@@ -118,6 +118,37 @@ def test_stranger_to_member(clients: Clients, members: dict[str, Member], sender
     assert f"{clients.server}[{'10.' if v4 else 'fd53:'}" in verified(clients.world, began)
 
 
+@pytest.fixture
+def little_room(coop: dict[str, Host], mail_host: Host, members: dict[str, Member], domain: str) -> Iterator[Member]:
+    """Maud has room for a mebibyte."""
+    maud, directory = members["maud"], coop["dyle"]
+    suffix = ",".join(f"dc={label}" for label in domain.split("."))
+    dn = f"uid={maud.login},ou=members,{suffix}"
+    entry = directory.check_output(f"ldapsearch -QLLL -Y EXTERNAL -H ldapi:/// -o ldif-wrap=no -s base -b {dn} memberQuota")
+    (before,) = re.findall(r"^memberQuota: (.*)$", entry, re.MULTILINE)
+
+    def quota(size: str) -> None:
+        change = f"dn: {dn}\nchangetype: modify\nreplace: memberQuota\nmemberQuota: {size}\n"
+        directory.check_output("printf %s | ldapmodify -Q -Y EXTERNAL -H ldapi:///", change)
+        mail_host.check_output("doveadm auth cache flush")  # or the old one is good for a minute
+
+    quota(str(2**20))
+    yield maud
+    quota(before)
+
+
+def test_who_has_little_room_left_is_told(clients: Clients, world: Host, little_room: Member) -> None:
+    """Once it is, and by mail: whoever writes it must be let to the mail server."""
+    small, large = token(), token()
+    assert clients.stranger_sends(little_room.mail, small).code == 0
+    clients.receive(little_room, small)
+    assert not clients.find(little_room, "Postfach")
+    world.check_output("head -c 640K /dev/urandom | base64 -w 76 >/tmp/large-one")
+    assert clients.stranger_sends(little_room.mail, large, "sarah@stranger.test", "--body", "@/tmp/large-one").code == 0
+    clients.receive(little_room, large)
+    assert "Ihr Postfach ist zu 80 % voll" in clients.receive(little_room, "Postfach")
+
+
 def test_mail_to_a_suspended_member_is_kept(clients: Clients, members: dict[str, Member], mail_host: Host) -> None:
     subject = token()
     assert clients.stranger_sends(members["gerda"].mail, subject).code == 0
