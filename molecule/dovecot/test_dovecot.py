@@ -416,6 +416,34 @@ def test_sessions_of_a_suspended_member_end(host, imap):
         directory(host, change.format("active"))
 
 
+@pytest.fixture
+def change_password(host):
+    """Gives members another password; they have the first one again afterwards."""
+    change = "dn: uid={},ou=members,dc=coop,dc=test\nchangetype: modify\nreplace: userPassword\nuserPassword: {}\n"
+    changed = []
+
+    def run(member, password):
+        changed.append(member)
+        directory(host, change.format(member, password))
+
+    yield run
+    for member in changed:
+        directory(host, change.format(member, PASSWORD))
+
+
+def test_another_password_ends_the_sessions_of_the_one_before(host, imap, device, change_password):
+    before, on_device = idle(imap("ann")), imap("bob", device("dev234", "bob"))
+    change_password("bob", "another-Horse-8")
+    change_password("ann", "another-Horse-8")
+    assert ended(before), host.run("journalctl -n 20 -u dovecot-sessions").stdout
+    # what the new one began stays, by two looks and more, also while somebody guesses
+    after = idle(imap("ann", "another-Horse-8"))
+    refused(imap, "ann", PASSWORD)
+    with pytest.raises(TimeoutError):
+        ended(after)
+    assert on_device.noop()[0] == "OK", "a session of a device's ended, too"
+
+
 # --- what becomes of mail ---------------------------------------------------------------------------------------------
 
 
