@@ -20,16 +20,17 @@ from conftest import AUTHORITY, ROOT, eventually
 
 NAME = "mail.coop.test"
 PASSWORD = "correct-Horse-7"
+STRANGER = "stranger@stranger.test"
 LMTP = "/run/dovecot/lmtp"
-# Prints one [code, text] a message: [recipient, headers, size of the body] each, all of them at once
+# Prints one [code, text] a message: [recipient, headers, size of the body, sender] each, all of them at once
 DELIVER = f"""
 import concurrent.futures, json, smtplib, sys
 def deliver(item):
-    recipient, headers, size = item
+    recipient, headers, size, sender = item
     message = ''.join(f'{{k}}: {{v}}\\r\\n' for k, v in headers.items()) + '\\r\\n' + ('x' * 76 + '\\r\\n') * (size // 78 + 1)
     with smtplib.LMTP({LMTP!r}) as lmtp:
         lmtp.ehlo('scenario.test')
-        for code, text in (lmtp.mail('stranger@stranger.test'), lmtp.rcpt(recipient)):
+        for code, text in (lmtp.mail(sender), lmtp.rcpt(recipient)):
             if code != 250:
                 return code, text.decode()
         code, text = lmtp.data(message)
@@ -46,8 +47,8 @@ def deliver_all(host, items):
     return json.loads(run.stdout)
 
 
-def deliver(host, recipient, size=100, **headers):
-    items = [[recipient, {"From": "stranger@stranger.test", "To": recipient, **headers}, size]]
+def deliver(host, recipient, size=100, sender=STRANGER, **headers):
+    items = [[recipient, {"From": STRANGER, "To": recipient, **headers}, size, sender]]
     return tuple(deliver_all(host, items)[0])
 
 
@@ -557,10 +558,29 @@ def test_redirection_and_automatic_reply_leave_by_the_relay(host, sieve):
         sieve("bob", "keep;")
 
 
+def test_a_bounce_is_kept_whatever_a_script_does_with_it(host, imap, sieve):
+    """Sent on without a sender, it is nobody's any more if it does not arrive."""
+    try:
+        assert sieve("bob", 'redirect "dead@stranger.test";').startswith("OK")
+        assert deliver(host, "bob@coop.test", Subject="letter")[0] == 250
+        assert deliver(host, "bob@coop.test", Subject="undeliverable", sender="")[0] == 250
+        assert eventually(lambda: sink(host, "letter"))
+        assert [imap("bob").count("INBOX", "SUBJECT", word) for word in ("letter", "undeliverable")] == [0, 1]
+    finally:
+        sieve("bob", "keep;")
+    # once, where nothing else is done with it, and not at all if it is spam
+    for member in ("ann", "bob"):
+        assert deliver(host, f"{member}@coop.test", Subject="returned", sender="")[0] == 250
+        assert deliver(host, f"{member}@coop.test", Subject="backscatter", sender="", **{"X-Spam": "Yes"})[0] == 250
+        session = imap(member)
+        assert [session.count("INBOX", "SUBJECT", word) for word in ("returned", "backscatter")] == [1, 0], member
+        assert session.count("Junk", "SUBJECT", "backscatter") == 1
+
+
 def test_parallel_deliveries_to_one_mailbox_are_all_taken(host, imap):
     before = imap("ann").count("INBOX")
-    headers = {"From": "stranger@stranger.test", "To": "ann@coop.test"}
-    answers = deliver_all(host, [["ann@coop.test", headers, 100]] * 8)
+    headers = {"From": STRANGER, "To": "ann@coop.test"}
+    answers = deliver_all(host, [["ann@coop.test", headers, 100, STRANGER]] * 8)
     assert [code for code, _ in answers] == [250] * 8, answers
     assert imap("ann").count("INBOX") == before + 8
 
