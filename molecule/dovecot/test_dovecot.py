@@ -577,6 +577,40 @@ def test_a_bounce_is_kept_whatever_a_script_does_with_it(host, imap, sieve):
         assert session.count("Junk", "SUBJECT", "backscatter") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "script"),
+    [
+        ("as it is", 'redirect "far@stranger.test";'),
+        ("as it comes", 'require "variables"; set "to" "far@stranger.test"; redirect "${to}";'),
+    ],
+)
+def test_a_suspended_member_has_nothing_sent_on(host, imap, sieve, words, script):
+    change = f"dn: uid=bob,ou=members,{SUFFIX}\nchangetype: modify\nreplace: memberStatus\nmemberStatus: {{}}\n"
+
+    def arrives(when, state):
+        directory(host, change.format(state))
+        host.check_output("doveadm auth cache flush")
+        assert deliver(host, "bob@coop.test", Subject=f"{words} {when}")[0] == 250
+
+    try:
+        assert sieve("bob", script).startswith("OK")
+        arrives("before", "active")
+        arrives("meanwhile", "suspended")
+        # compiled anew, as after an upgrade
+        host.check_output("find /srv/mail/bob -name '*.svbin' -delete")
+        arrives("still", "suspended")
+        arrives("afterwards", "active")
+        assert all(eventually(lambda when=when: sink(host, f"{words} {when}")) for when in ("before", "afterwards"))
+        assert [sink(host, f"{words} {when}") for when in ("meanwhile", "still")] == [[], []]
+        session = imap("bob")
+        kept = [session.count("INBOX", "SUBJECT", f'"{words} {when}"') for when in ("before", "meanwhile", "still", "afterwards")]
+        assert kept == [0, 1, 1, 0]
+    finally:
+        directory(host, change.format("active"))
+        host.check_output("doveadm auth cache flush")
+        sieve("bob", "keep;")
+
+
 def test_parallel_deliveries_to_one_mailbox_are_all_taken(host, imap):
     before = imap("ann").count("INBOX")
     headers = {"From": STRANGER, "To": "ann@coop.test"}
