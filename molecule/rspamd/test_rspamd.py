@@ -13,6 +13,7 @@ import pytest
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 STRANGER, FORGER = "192.0.2.10", "192.0.2.66"
+STORE = "valkey-cli -s /run/valkey/valkey.sock"
 
 
 def letter(
@@ -117,6 +118,15 @@ def test_from_may_differ_in_case_and_name_only(mail: Mail) -> None:
     assert mail.submit(letter("Anna@Coop.test"))[0] == ""
 
 
+def test_a_tagged_address_is_its_member_s(mail: Mail) -> None:
+    tagged = "anna+shop@coop.test"
+    for address in (tagged, "Anna+Shop@coop.test", "anna@coop.test"):
+        reply, message = mail.submit(letter(address), tagged)
+        assert (reply, mail.signatures(message)) == ("", both("coop.test"))
+    for address in (f"{tagged}>, <bram@coop.test", f"bram@coop.test>, <{tagged}", "bram+shop@coop.test", "bram@coop.test"):
+        assert mail.submit(letter(address), tagged)[0] == "554 5.7.1 From does not match the sender"
+
+
 def test_a_receipt_has_no_sender_and_is_its_member_s(mail: Mail) -> None:
     assert mail.submit(letter("anna@coop.test"), "")[0] == ""
     assert mail.submit(letter("bram@coop.test"), "")[0].startswith("554 5.7.1")
@@ -133,17 +143,16 @@ def test_recipient_1441_of_a_day_waits_and_other_members_do_not(host: Any, mail:
         people = tuple(f"friend{number}@stranger.test" for number in range(recipients))
         return mail.submit(letter(user), user, user, recipients=people)[0]
 
-    store = "valkey-cli -s /run/valkey/valkey.sock"
     user = "busy@coop.test"
-    host.check_output(f"{store} del perron:recipients:{user}")
+    host.check_output(f"{STORE} del perron:recipients:{user}")
     assert [write(user, 480) for _ in range(3)] == ["", "", ""]
     assert write(user, 1) == "451 4.7.1 Too many recipients in 24 hours"
     assert write("Busy@coop.test", 1).startswith("451"), "in another case it is the same member"
     assert write("anna@coop.test", 1) == ""
     # a day later: what was counted is older than that
     host.check_output(
-        f"for message in $({store} zrange perron:recipients:{user} 0 -1); do "
-        f"{store} zincrby perron:recipients:{user} -86401 $message; done"
+        f"for message in $({STORE} zrange perron:recipients:{user} 0 -1); do "
+        f"{STORE} zincrby perron:recipients:{user} -86401 $message; done"
     )
     assert write(user, 1) == ""
 
