@@ -13,6 +13,7 @@ import pytest
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 STRANGER, FORGER = "192.0.2.10", "192.0.2.66"
+SERVICES = ("192.0.2.7", "2001:db8::7")
 STORE = "valkey-cli -s /run/valkey/valkey.sock"
 
 
@@ -125,6 +126,23 @@ def test_a_tagged_address_is_its_member_s(mail: Mail) -> None:
         assert (reply, mail.signatures(message)) == ("", both("coop.test"))
     for address in (f"{tagged}>, <bram@coop.test", f"bram@coop.test>, <{tagged}", "bram+shop@coop.test", "bram@coop.test"):
         assert mail.submit(letter(address), tagged)[0] == "554 5.7.1 From does not match the sender"
+
+
+@pytest.mark.parametrize("ip", SERVICES)
+def test_a_service_of_another_host_writes_as_its_sender_only(mail: Mail, ip: str) -> None:
+    sender = "no-reply@coop.test"
+    reply, message = mail.send(letter(sender, extra="Reply-To: anna@coop.test\n"), sender, ip)
+    assert (reply, mail.signatures(message)) == ("", both("coop.test"))
+    for address, envelope in (("anna@coop.test", sender), (f"{sender}>, <anna@coop.test", sender), ("anna@coop.test", "")):
+        reply, message = mail.send(letter(address), envelope, ip)
+        assert reply == "554 5.7.1 From does not match the sender"
+        assert not mail.signatures(message)
+
+
+def test_what_the_host_itself_writes_needs_no_sender(mail: Mail) -> None:
+    """Bounces and automatic replies have none, and a member's redirection is from whoever wrote the message."""
+    for sender, envelope in (("postmaster@coop.test", ""), ("sarah@stranger.test", "anna@coop.test")):
+        assert mail.send(letter(sender), envelope, "127.0.0.1")[0] == ""
 
 
 def test_a_receipt_has_no_sender_and_is_its_member_s(mail: Mail) -> None:
