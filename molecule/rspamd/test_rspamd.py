@@ -175,6 +175,39 @@ def test_recipient_1441_of_a_day_waits_and_other_members_do_not(host: Any, mail:
     assert write(user, 1) == ""
 
 
+def test_what_a_member_s_script_sends_counts_and_the_host_s_own_does_not(host: Any, mail: Mail) -> None:
+    member, reply_from, people = "sieve@coop.test", "away@coop.test", tuple(f"friend{n}@stranger.test" for n in range(1440))
+    key = f"{STORE} zcard 'perron:recipients:%s'"
+    keys = (member, f"<>{member}", f"<>{reply_from}", "other@coop.test")
+    host.check_output(f"{STORE} del " + " ".join(shlex.quote(f"perron:recipients:{each}") for each in keys))
+
+    def write(
+        envelope: str, sender: str = "sarah@stranger.test", script: bool = True, ip: str = "127.0.0.1", many: int = 1
+    ) -> str:
+        message = letter(sender, extra="X-Sieve: Pigeonhole Sieve 2.4.1\n" if script else "")
+        return mail.send(message, envelope, ip, recipients=people[:many])[0]
+
+    too_many = "451 4.7.1 Too many recipients in 24 hours"
+    # the house's own, and a stranger who writes that header
+    assert write(member, script=False, many=1440) == ""
+    write(member, member, ip=FORGER)
+    write("no-reply@coop.test", "no-reply@coop.test", ip=SERVICES[0])
+    assert [host.check_output(key % each) for each in (member, "no-reply@coop.test")] == ["0", "0"]
+    # a redirection, which counts with what the member writes
+    assert write(member, many=1440) == ""
+    assert write(member) == too_many
+    assert write("sieve+list@coop.test") == too_many, "tagged, it is the same member"
+    assert mail.submit(letter(member), member, member)[0] == too_many
+    assert write("other@coop.test") == ""
+    assert write(member, script=False) == ""
+    # automatic replies, by whom they are from, and apart: a script may name another member
+    assert write("", member) == ""
+    assert write("", reply_from, many=1440) == ""
+    assert write("", reply_from) == too_many
+    assert mail.submit(letter(reply_from), reply_from, reply_from)[0] == ""
+    assert write("", reply_from, script=False) == ""
+
+
 # What strangers send
 
 
