@@ -41,9 +41,11 @@ EVERYTHING_STANDS_ON = {
 # Groups whose state is on their one host
 ONE_HOST = {
     "directory": "what is written to one would not be on the others",
+    "devices": "a browser's session is in the process of one",
     "dns_primary": "each would sign the zones with keys of its own; further name servers go into 'dns_secondary'",
     "mail": "each would have a part of every mailbox, and DKIM keys of its own",
     "nextcloud": "each would have a part of members' files",
+    "office": "those who write in one document would each have another's, and the last to save would win",
     "portal": "each would sign its tokens with keys of its own",
 }
 # Where Ansible looks for variables beside an inventory

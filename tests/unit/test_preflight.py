@@ -152,6 +152,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         everywhere(coop_aliases=[{"mail": "info@coop.test", "targets": ["anna@coop.test"]}] * 2),
         "coop_aliases: 'info@coop.test' is there twice; give it all its targets at once",
     ),
+    "two hosts of one office": (
+        group("office", "a", "b"),
+        "the group 'office' has 2 hosts, a, b: those who write in one document would each have another's",
+    ),
     "two hosts of one directory": (
         group("directory", "a", "b"),
         "the group 'directory' has 2 hosts, a, b: what is written to one would not be on the others; leave one of them",
