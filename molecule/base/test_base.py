@@ -139,7 +139,7 @@ def test_what_a_killed_run_did_not_restart_was_restarted_and_nothing_else(host):
 def test_time(host):
     assert host.check_output("date --date=2026-07-01T12:00Z +%H:%M") == "14:00"
     # Whether it runs is not ours to say: in a container that may not set the clock its own condition keeps it off
-    assert host.run("chronyd -p -f /etc/chrony/chrony.conf").stdout.count("\npool 2.debian.") == 1
+    assert "pool 2.debian.pool.ntp.org" in host.run("chronyd -p -f /etc/chrony/chrony.conf").stdout
     assert host.service("chrony").is_enabled
     may_set = int(host.check_output("awk '/CapBnd/ {print $2}' /proc/1/status"), 16) >> 25 & 1
     assert host.service("chrony").is_running == bool(may_set)
