@@ -107,6 +107,7 @@ def test_a_consumer_that_failed_to_reload_is_seen_and_tried_again(host):
 
 def test_a_run_that_the_timer_began_is_waited_for(host):
     """What it began with may lack the newest names."""
+    # the timer's run takes its time, as an authority may: what is tested does not wait by it, but for it
     waits = "/run/systemd/system/certificates.service.d/wait.conf"
     with changed(
         host,
