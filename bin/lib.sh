@@ -154,8 +154,21 @@ holder() { "$root/bin/podman" inspect --format '{{index .Config.Labels "perron"}
 
 # network NAME THIRD: 10.89.THIRD.0/24 and fd53:c00b:0:THIRD::/64 (fd53:c00b::/64 for the lab's own)
 network() {
-  "$root/bin/podman" network exists "$1" || "$root/bin/podman" network create --disable-dns --ipv6 \
-    --subnet "10.89.$2.0/24" --subnet "$3" "$1" >/dev/null
+  "$root/bin/podman" network exists "$1" && return
+  no_bridge "$2"
+  "$root/bin/podman" network create --disable-dns --ipv6 --subnet "10.89.$2.0/24" --subnet "$3" "$1" >/dev/null
+}
+
+# no_bridge THIRD: podman removes a bridge with the last container on it, and not once that container was killed
+# together with podman's own processes: a network of the same addresses could never be made again.
+no_bridge() {
+  local bridge
+  for bridge in $(ip -brief -4 address show type bridge to "10.89.$1.1/32" | cut -d ' ' -f 1); do
+    [ -z "$(ls "/sys/class/net/$bridge/brif")" ] ||
+      die "10.89.$1.0/24 is in use: something that is not of this project is attached to $bridge" \
+        "end it, or give its network other addresses"
+    ip link delete "$bridge"
+  done
 }
 
 # One apt cache for all containers; downloads stay on the machine between runs
@@ -178,10 +191,14 @@ forget_the_dead() {
   local booted name id pid sandbox
   command -v podman >/dev/null && command -v ps >/dev/null || return 0
   # Where /run outlives a boot (a machine that is itself a container), podman takes the containers of the last
-  # boot for running: without these files it looks again, as after any other boot.
+  # boot for running: without these files it looks again, as after any other boot. The same where bin/podman's mount
+  # namespace was unmounted: the containers' networks went with it, and podman cannot so much as list them.
   booted=$(($(date +%s) - $(ps -o etimes= -p 1)))
-  [ ! -e /run/libpod/alive ] || [ "$(stat -c %Y /run/libpod/alive)" -ge "$((booted - 1))" ] ||
-    rm -rf /run/libpod /run/containers /run/crun
+  if { [ -e /run/libpod/alive ] && [ "$(stat -c %Y /run/libpod/alive)" -lt "$((booted - 1))" ]; } ||
+    { ! pgrep -x -r D,R,S conmon >/dev/null && ! "$root/bin/podman" ps >/dev/null 2>&1; }; then
+    rm -rf /run/libpod /run/containers /run/crun /dev/shm/libpod_lock
+    rm -f /run/netns/netns-* 2>/dev/null || : # one that is mounted stays
+  fi
   # A container whose processes were ended together with podman's own (kill -9, a machine that ends all that was
   # started on it) can only be removed; podman leaves its network namespace behind, which would go on answering.
   while read -r name id pid; do
