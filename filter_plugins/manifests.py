@@ -6,7 +6,7 @@ Pure functions; usage, word for word:
 
     house: "{{ hostvars | manifests(groups) }}"                                  # group_vars/all/house.yml
         {service: {hosts: [inventory names], manifest: {every key, with its default}}}
-    dns_zones: "{{ house | dns_zones(hostvars, groups, coop_domain, coop_member_domains) }}"
+    dns_zones: "{{ house | dns_zones(hostvars, groups, coop_domain, coop_member_domains, coop_records) }}"
         [{name: <domain>, records: [{name: "@", type, ttl, value}]}], values in presentation format, no SOA
     firewall_rules: "{{ house | firewall_rules(inventory_hostname, hostvars, groups, admin_networks) }}"
         {input: [{service, proto, port, sources: any | [cidr]}],
@@ -70,6 +70,15 @@ def _list_of(**options: Any) -> dict[str, Any]:
 # What members read is there in each of these
 LANGUAGES = ("fr", "nl", "de", "en")
 WORDS: dict[str, Any] = {"type": "dict", "options": dict.fromkeys(LANGUAGES, DATA)}
+RECORD: dict[str, dict[str, Any]] = {
+    "domains": {"type": "str", "choices": ["all", "primary", "members"], "default": "primary"},
+    "name": {"type": "str", "default": "@"},
+    "type": DATA,
+    "ttl": {"type": "int", "default": 3600},
+    "value": DATA,
+}
+# The cooperative's own may be in one domain alone
+OWN_RECORD = RECORD | {"domains": {"type": "str", "default": "primary"}}
 # docs/portal.md says what each is for
 CLIENT: dict[str, dict[str, Any]] = {
     "redirect_uris": STRINGS,
@@ -92,13 +101,7 @@ MANIFEST: dict[str, dict[str, Any]] = {
     "listens": _list_of(**{"port": PORT, "proto": PROTO, "from": DATA}),
     "egress": _list_of(**{"port": PORT, "proto": PROTO, "to": DATA, "as": DATA, "why": {"type": "str", "default": ""}}),
     "bans": _list_of(**BAN),
-    "records": _list_of(
-        domains={"type": "str", "choices": ["all", "primary", "members"], "default": "primary"},
-        name={"type": "str", "default": "@"},
-        type=DATA,
-        ttl={"type": "int", "default": 3600},
-        value=DATA,
-    ),
+    "records": _list_of(**RECORD),
     "published_keys": STRINGS,
     "sends_as": STRINGS,
     "databases": _list_of(name=DATA, extensions=STRINGS, pooled_for={"type": "str"}, connections={"type": "int", "default": 20}),
@@ -123,6 +126,7 @@ MANIFEST: dict[str, dict[str, Any]] = {
     "secrets": _list_of(name=DATA, type={"type": "str", "choices": ["password", "base64"], "default": "password"}),
 }
 SUFFIX = "_manifest"
+OWN_RECORDS = "coop_records"
 DATABASES = "postgresql"  # the group of the host that has them
 POOLER = "pgbouncer"  # the group of the hosts that keep connections to it
 DATABASE = re.compile(r"(?!pg_|postgres$|template[01]$|public$)[a-z][a-z0-9_]{0,62}")
@@ -130,6 +134,7 @@ LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # Clients' addresses are compared letter by letter, and listed with spaces between
 HTTPS = re.compile(r"https://[a-z0-9.-]+(:\d+)?(/[^\s#*]*)?")
 APEX = "@"
+LEADS_TO_A_HOST = ("A", "AAAA", "CNAME")
 POINTS_AT_NAME = ("CNAME", "MX", "NS", "SRV")
 
 
@@ -241,19 +246,44 @@ def validate(variable: str, value: Any, groups: Groups) -> tuple[dict[str, Any],
                     f"{place}.{peer}: '{whom}' is neither any, admin, a group of the inventory nor a network"
                     f"{nearest(whom, ('any', 'admin', *groups))}"
                 )
-    for index, record in enumerate(manifest["records"]):
-        record["type"] = record["type"].upper()
-        if record["type"] in POINTS_AT_NAME and not record["value"].endswith("."):
-            errors.append(
-                f"{variable}.records[{index}].value: '{record['value']}' is relative to the zone; "
-                "write the whole name with a dot at its end"
-            )
+    errors += _records_that_do_not_hold(f"{variable}.records", manifest["records"])
     for index, secret in enumerate(manifest["secrets"]):
         if not secret["name"].startswith("vault_"):
             errors.append(f"{variable}.secrets[{index}].name: '{secret['name']}' must begin with 'vault_'")
     errors += _databases_that_do_not_hold(variable, manifest)
     errors += _portal_that_does_not_hold(variable, manifest)
     return manifest, errors
+
+
+def _records_that_do_not_hold(place: str, records: Iterable[dict[str, Any]]) -> list[str]:
+    """Also writes their types in capitals."""
+    errors = []
+    for index, record in enumerate(records):
+        record["type"] = record["type"].upper()
+        if record["type"] in POINTS_AT_NAME and not record["value"].endswith("."):
+            errors.append(
+                f"{place}[{index}].value: '{record['value']}' is relative to the zone; write the whole name with a dot at its end"
+            )
+    return errors
+
+
+def own_records(value: Any, zones: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """`coop_records` with every key present, and what is wrong with it. Args: zones: the cooperative's domains."""
+    spec = {OWN_RECORDS: _list_of(**OWN_RECORD)}
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return [], [f"{OWN_RECORDS}: must be a list of records, each with {', '.join(OWN_RECORD)}"]
+    errors = [error.removeprefix(".") for error in _unknown_keys(spec, {OWN_RECORDS: value}, "")]
+    result = ArgumentSpecValidator(spec).validate({OWN_RECORDS: value})
+    if errors or result.error_messages:
+        return [], errors or [f"{OWN_RECORDS}: {message}" for message in result.error_messages]
+    records: list[dict[str, Any]] = result.validated_parameters[OWN_RECORDS]
+    known = [*RECORD["domains"]["choices"], *zones]
+    errors = [
+        f"{OWN_RECORDS}[{index}].domains: '{record['domains']}' is none of {', '.join(known)}{nearest(record['domains'], known)}"
+        for index, record in enumerate(records)
+        if record["domains"] not in known
+    ]
+    return records, errors + _records_that_do_not_hold(OWN_RECORDS, records)
 
 
 def database_secret(service: str) -> str:
@@ -411,11 +441,18 @@ def quote_txt(text: str) -> str:
     return " ".join('"' + "".join(map(escaped, chunk)) + '"' for chunk in chunks)
 
 
-def dns_zones(
-    house: House, hostvars: Hostvars, groups: Groups, domain: str, member_domains: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    zones: dict[str, list[Record]] = {str(name): [] for name in (domain, *member_domains)}
-    wanted = {"all": list(zones), "primary": [str(domain)], "members": [str(name) for name in member_domains]}
+def _wanted(domains: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Which zones a record's `domains` stands for."""
+    return {name: [name] for name in domains} | {"all": domains, "primary": domains[:1], "members": domains[1:]}
+
+
+def _zones(
+    house: House, hostvars: Hostvars, groups: Groups, domains: Sequence[str], own: Sequence[Mapping[str, Any]], keys: bool
+) -> dict[str, list[Record]]:
+    """Each zone's records. Args: domains: the cooperative's, its first one first; keys: with those that hosts have said."""
+    domain = domains[0]
+    zones: dict[str, list[Record]] = {name: [] for name in domains}
+    wanted = _wanted(domains)
 
     def add(zone: str, name: str, kind: str, value: str, ttl: int = 3600) -> None:
         text = quote_txt(value) if kind == "TXT" else value
@@ -427,6 +464,14 @@ def dns_zones(
         for address in _addresses(host, hostvars):
             add(zone, name, "A" if address.version == 4 else "AAAA", str(address))
 
+    def add_records(records: Iterable[Mapping[str, Any]], names: Sequence[str] = ()) -> None:
+        for record in records:
+            for zone, host in [
+                (z, h) for z in wanted[record["domains"]] for h in (names if "{host}" in record["value"] else [""])
+            ]:
+                value = record["value"].replace("{domain}", zone).replace("{host}", host)
+                add(zone, record["name"].replace("{domain}", zone), record["type"], value, record["ttl"])
+
     for host in groups["coop"]:
         add_host(str(host), host)
     for service, entry in house.items():
@@ -437,12 +482,8 @@ def dns_zones(
             add_host(name, host, zone)
         for host, name in _host_names(entry).items():
             add_host(name, host)
-        for record in manifest["records"]:
-            each = list(_host_names(entry).values()) if "{host}" in record["value"] else [""]
-            for zone, host in [(zone, host) for zone in wanted[record["domains"]] for host in each]:
-                value = record["value"].replace("{domain}", zone).replace("{host}", host)
-                add(zone, record["name"].replace("{domain}", zone), record["type"], value, record["ttl"])
-        for role, host in [(role, host) for role in manifest["published_keys"] for host in hosts]:
+        add_records(manifest["records"], list(_host_names(entry).values()))
+        for role, host in [(role, host) for role in manifest["published_keys"] for host in hosts if keys]:
             for key in _published(role, service, host, hostvars):
                 if key["domain"] not in zones:
                     raise AnsibleFilterError(
@@ -450,10 +491,53 @@ def dns_zones(
                         "add the domain to coop_member_domains or remove the key from the host"
                     )
                 add(key["domain"], key["name"], str(key["type"]).upper(), key["value"], int(key.get("ttl", 3600)))
-    for zone, records in zones.items():
-        _coherent(zone, records)
-        records.sort(key=lambda record: (record["name"] != "@", record["name"], record["type"], record["value"]))
-    return [{"name": zone, "records": records} for zone, records in zones.items()]
+    # the cooperative's own SPF record says who else sends mail of a domain: there can be only one
+    for zone, name in ((z, record["name"]) for record in own if _is_spf(record) for z in wanted[record["domains"]]):
+        zones[zone] = [record for record in zones[zone] if not (record["name"] == name and _is_spf(record))]
+    add_records(own)
+    return zones
+
+
+def dns_zones(
+    house: House, hostvars: Hostvars, groups: Groups, domain: str, member_domains: Sequence[str] = (), records: Any = ()
+) -> list[dict[str, Any]]:
+    domains = [str(name) for name in (domain, *member_domains)]
+    own, errors = own_records(plain(list(records)), domains)
+    zones = {} if errors else _zones(house, hostvars, groups, domains, own, keys=True)
+    for zone, found in zones.items():
+        errors += _incoherent(zone, found)
+        found.sort(key=lambda record: (record["name"] != APEX, record["name"], record["type"], record["value"]))
+    if errors:
+        raise AnsibleFilterError("; ".join(errors))
+    return [{"name": zone, "records": found} for zone, found in zones.items()]
+
+
+def _is_spf(record: Mapping[str, Any]) -> bool:
+    return record["type"] == "TXT" and str(record["value"]).lstrip('"').startswith("v=spf1")
+
+
+def zone_flaws(house: House, hostvars: Hostvars, groups: Groups, domains: Sequence[str], records: Any) -> list[str]:
+    """What will not do in the zones, as far as it is known before any host has said its keys."""
+    own, errors = own_records(records, domains)
+    if errors:
+        return errors
+    taken = _zones(house, hostvars, groups, domains, [], keys=False)
+    wanted = _wanted(domains)
+    for index, record in enumerate(own):
+        for zone in wanted[record["domains"]]:
+            beside = [other for other in taken[zone] if other["name"] == record["name"]]
+            if record["type"] in LEADS_TO_A_HOST and any(other["type"] in LEADS_TO_A_HOST for other in beside):
+                errors.append(
+                    f"{OWN_RECORDS}[{index}]: '{record['name']}' of {zone} has the address of a service or host already, and "
+                    "whoever asks would come to either; take the record out, or give the service another name (docs/front.md)"
+                )
+            if _is_spf(record) and any(map(_is_spf, beside)) and "mx" not in record["value"].split():
+                errors.append(
+                    f"{OWN_RECORDS}[{index}]: takes the place of the SPF record of {zone}, and would have the house's own mail "
+                    "refused; write 'v=spf1 mx …'"
+                )
+    zones = {} if errors else _zones(house, hostvars, groups, domains, own, keys=False)
+    return errors + [error for zone, found in zones.items() for error in _incoherent(zone, found)]
 
 
 def _published(role: str, service: str, host: str, hostvars: Hostvars) -> list[dict[str, Any]]:
@@ -468,16 +552,16 @@ def _published(role: str, service: str, host: str, hostvars: Hostvars) -> list[d
     return found
 
 
-def _coherent(zone: str, records: Iterable[Record]) -> None:
+def _incoherent(zone: str, records: Iterable[Record]) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for record in records:
-        kind = "SPF" if record["value"].startswith('"v=spf1') else record["type"]
+        kind = "SPF" if _is_spf(record) else record["type"]
         kinds.setdefault(record["name"], []).append(kind)
     for name, found in kinds.items():
         if "CNAME" in found and len(found) > 1:
-            raise AnsibleFilterError(f"zone {zone}: '{name}' is a CNAME and has other records; remove one of them")
+            yield f"zone {zone}: '{name}' is a CNAME and has other records; remove one of them"
         if found.count("SPF") > 1:
-            raise AnsibleFilterError(f"zone {zone}: '{name}' has {found.count('SPF')} SPF records; merge them into one")
+            yield f"zone {zone}: '{name}' has {found.count('SPF')} SPF records; merge them into one"
 
 
 def _cidrs(peer: str, hostvars: Hostvars, groups: Groups, admin_networks: Sequence[str]) -> str | list[str]:

@@ -90,10 +90,10 @@ def role_aliases(names: Iterable[str], domains: Iterable[str], readers: Sequence
 
 
 def members_from_csv(text: str, name: str = "CSV") -> dict[str, list[Any]]:
-    """Rows of a CSV with a header, and what is wrong with its form. Separator: comma or semicolon."""
+    """Rows of a CSV with a header, and what is wrong with its form. Separator: comma, semicolon or tab."""
     text = text.removeprefix("\ufeff")
-    header = text.split("\n", 1)[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
+    header = next(filter(str.strip, text.split("\n")), "")
+    delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
     rows: list[Row] = []
@@ -106,14 +106,18 @@ def members_from_csv(text: str, name: str = "CSV") -> dict[str, list[Any]]:
             cells = [cell.strip() for cell in cells]
             if not any(cells):
                 continue
+            # what spreadsheets write of columns that once held something
+            while len(cells) > len(columns or [""]) and not cells[-1]:
+                cells.pop()
             if not columns:
                 columns = [cell.lower() for cell in cells]
                 if wrong := _header_problems(columns, where):
                     return {"rows": [], "problems": wrong}
             elif len(cells) != len(columns):
+                what = "a tab" if delimiter == "\t" else f"'{delimiter}'"
                 problems.append(
                     f"{where}: {len(cells)} cells under {len(columns)} columns; put a cell that holds "
-                    f"'{delimiter}' between double quotes, and let an empty cell be empty"
+                    f"{what} between double quotes, and let an empty cell be empty"
                 )
             else:
                 rows.append({"where": where, **dict(zip(columns, cells, strict=True))})
@@ -446,7 +450,9 @@ class _Plan:
         except InvalidOperation:
             right = False
         if not right:
-            self.problem(row, "quota_gib", f"'{row['quota_gib']}' is no size; write GiB as a number from 0.1 to 10240, such as 5")
+            self.problem(
+                row, "quota_gib", f"'{row['quota_gib']}' is no size; write GiB as a number from 0.1 to 10240, such as 5 or 2.5"
+            )
 
     def check_contact(self, row: Row) -> None:
         contact = _untagged(row["contact"])

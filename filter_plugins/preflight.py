@@ -22,7 +22,7 @@ from ansible.parsing.dataloader import DataLoader
 
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
-from manifests import SUFFIX, Groups, Hostvars, nearest, plain, read
+from manifests import OWN_RECORDS, SUFFIX, Groups, Hostvars, House, nearest, plain, read, zone_flaws
 from upstream import pin_flaws, repository_flaws
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +47,13 @@ ONE_HOST = {
     "nextcloud": "each would have a part of members' files",
     "office": "those who write in one document would each have another's, and the last to save would win",
     "portal": "each would sign its tokens with keys of its own",
+}
+# Groups whose services are of no use where another has no host
+STANDS_ON = {
+    "devices": {"mail": "the passwords that members make there open their mailboxes"},
+    "nextcloud": {"mirror": "it is installed from there"},
+    "office": {"mirror": "it is installed from there", "nextcloud": "it opens the documents that are there"},
+    "webmail": {"mail": "it shows the mailboxes that are there"},
 }
 # Where Ansible looks for variables beside an inventory
 VARS = ("group_vars", "host_vars")
@@ -78,14 +85,14 @@ def _below(root: Path, path: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 
-def _origin(name: str, root: Path) -> str:
-    """Where a variable was written, as Ansible remembers it, as the beginning of a sentence."""
+def _origin(said: Any, root: Path) -> str:
+    """Where a name or a value was written, as Ansible remembers it, as the beginning of a sentence."""
     try:
         # not a public interface: without it a message only loses its place
         from ansible._internal._datatag._tags import Origin
     except ImportError:
         return ""
-    origin = Origin.get_tag(name)
+    origin = Origin.get_tag(said)
     if not origin:
         return ""
     if not origin.path:
@@ -125,6 +132,10 @@ class Inventory:
         ]
 
     def place(self, host: str, variable: str) -> str:
+        # where an inventory has overridden it, its name is still that of the file before
+        with suppress(AnsibleError):
+            if place := _origin(self.hostvars[host].get(variable), self.root):
+                return place
         return _origin(self.names[host].get(variable, ""), self.root)
 
     def value(self, host: str, variable: str) -> Any:
@@ -162,6 +173,13 @@ def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence
     for name, why in ONE_HOST.items():
         if len(hosts := inventory.groups.get(name, [])) > 1:
             inventory.find(f"the group '{name}' has {len(hosts)} hosts, {', '.join(hosts)}: {why}; leave one of them")
+    for name, needed in STANDS_ON.items():
+        for other, why in needed.items():
+            if inventory.groups.get(name) and other in declared and not inventory.groups[other]:
+                inventory.find(
+                    f"the group '{name}' has {', '.join(inventory.groups[name])}, and '{other}' has no host: {why}; "
+                    f"give '{other}' a host, or list '{name}' in coop_without, too"
+                )
     for host in {host for name in declared for host in inventory.groups[name]} - set(inventory.coop):
         inventory.find(f"{host} carries a service but is not in the group 'coop': add it")
 
@@ -443,6 +461,20 @@ def _addresses_given_twice(inventory: Inventory) -> None:
             owner.setdefault(address, host)
 
 
+def _zones(inventory: Inventory, house: House) -> None:
+    first = inventory.coop[0]
+    domains = [str(inventory.value(first, "coop_domain")), *map(str, inventory.value(first, "coop_member_domains") or [])]
+    if any(map(_bad_domain, domains)) or len(set(domains)) < len(domains):  # to be mended first; it is said there
+        return
+    records = inventory.value(first, OWN_RECORDS) or []
+    flaws = []
+    with suppress(ValueError):  # an address that is none is said where addresses are
+        flaws = zone_flaws(house, inventory.hostvars, inventory.groups, domains, records)
+    for flaw in flaws:
+        own = flaw.startswith(OWN_RECORDS)
+        inventory.find(f"{inventory.place(first, OWN_RECORDS) if own else ''}{flaw}")
+
+
 def _secrets(inventory: Inventory, house: Mapping[str, Mapping[str, Any]]) -> None:
     for service, entry in house.items():
         for secret in entry["manifest"].get("secrets", []):
@@ -512,6 +544,8 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
         house, errors = {}, [f"a manifest cannot be evaluated: {error.message}"]
     for message in errors:
         inventory.find(message)
+    if not errors:
+        _zones(inventory, house)
     _secrets(inventory, house)
     return inventory.findings()
 

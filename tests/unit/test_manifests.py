@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -40,8 +41,8 @@ def refused(coop: Coop) -> str:
     return str(raised.value)
 
 
-def records(coop: Coop, zone: str) -> set[tuple[str, str, str]]:
-    zones = dns_zones(house(coop), coop.hostvars, coop.groups, *DOMAINS)
+def records(coop: Coop, zone: str, own: Sequence[dict[str, Any]] = ()) -> set[tuple[str, str, str]]:
+    zones = dns_zones(house(coop), coop.hostvars, coop.groups, *DOMAINS, own)
     found = next(entry["records"] for entry in zones if entry["name"] == zone)
     return {(record["name"], record["type"], record["value"]) for record in found}
 
@@ -199,6 +200,32 @@ def test_records_that_exclude_each_other_are_refused(coop: Coop, record: dict[st
     coop.mail["records"].append(record)
     with pytest.raises(AnsibleFilterError, match=said):
         records(coop, "coop.test")
+
+
+def test_records_of_ones_own_are_in_the_domains_they_say(coop: Coop) -> None:
+    own = [
+        {"name": "shop", "type": "cname", "value": "shop.{domain}.maker.test.", "domains": "famille.test"},
+        {"name": "blog", "type": "A", "value": "10.1.0.7"},
+    ]
+    assert ("shop", "CNAME", "shop.famille.test.maker.test.") in records(coop, "famille.test", own)
+    assert ("blog", "A", "10.1.0.7") in records(coop, "coop.test", own)
+    assert not {"shop"} & {name for name, *_ in records(coop, "coop.test", own)}
+    assert not {"blog"} & {name for name, *_ in records(coop, "famille.test", own)}
+
+
+def test_an_spf_record_of_ones_own_takes_the_services_place(coop: Coop) -> None:
+    own = [{"type": "TXT", "value": "v=spf1 mx include:news.test -all", "domains": "famille.test"}]
+
+    def spf(zone: str) -> set[str]:
+        return {value for name, _, value in records(coop, zone, own) if name == "@" and "spf1" in value}
+
+    assert spf("famille.test") == {'"v=spf1 mx include:news.test -all"'}
+    assert spf("coop.test") == {'"v=spf1 mx -all"'}
+
+
+def test_a_record_of_ones_own_that_will_not_do_is_refused(coop: Coop) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"coop_records\[0\]\.domains: 'elsewhere\.test' is none of"):
+        records(coop, "coop.test", [{"type": "A", "value": "10.1.0.7", "domains": "elsewhere.test"}])
 
 
 def test_txt_of_exactly_one_string_and_one_byte_more() -> None:

@@ -79,6 +79,16 @@ class TestCsv:
         assert comma == semicolon
         assert comma["rows"] == [{"where": "x line 2", "login": "bob", "aliases": ["b@coop.test", "bo@coop.test"]}]
 
+    @pytest.mark.parametrize(
+        "text",
+        ["\n;\nlogin;mail\nbob;b@coop.test\n", "login;mail;;\nbob;b@coop.test\nann;;;\n", "login\tmail\nbob\tb@coop.test\n"],
+        ids=["lines before its first", "columns that are empty", "tabs"],
+    )
+    def test_what_spreadsheets_write_is_read(self, text: str) -> None:
+        found = members.members_from_csv(text, "x")
+        assert not found["problems"]
+        assert [(row["login"], row["mail"]) for row in found["rows"] if row["login"] == "bob"] == [("bob", "b@coop.test")]
+
     def test_lines_are_counted_as_an_editor_counts_them(self) -> None:
         found = members.members_from_csv('login,family_name\n\nann,"Van\nDamme"\nbob,Peeters\n', "x")
         assert [row["where"] for row in found["rows"]] == ["x line 3", "x line 5"]
@@ -152,6 +162,7 @@ class TestRefused:
             ({"family_name": "x\x07"}, r"family_name: write"),
             ({"language": "it"}, r"language: 'it' is unknown; use one of fr, nl"),
             ({"plan": "basc"}, r"plan: 'basc' is unknown; did you mean 'basic'"),
+            ({"quota_gib": "2,5"}, r"quota_gib: '2,5' is no size; .* such as 5 or 2\.5"),
             ({"quota_gib": "lots"}, r"quota_gib: 'lots' is no size; write GiB"),
             ({"quota_gib": "-1"}, r"quota_gib: '-1' is no size"),
             ({"quota_gib": "NaN"}, r"quota_gib: 'NaN' is no size"),

@@ -10,6 +10,7 @@ from typing import Any
 import preflight
 import pytest
 import yaml
+from ansible._internal._datatag._tags import Origin
 from conftest import ROOT, Coop, play
 from preflight import preflight_findings
 
@@ -58,6 +59,17 @@ def test_a_good_inventory_holds(coop: Coop) -> None:
 def test_mail_of_the_house_goes_to_addresses_of_the_house(coop: Coop) -> None:
     targets = ["anna@coop.test", "bram@famille.test", "anna+house@coop.test"]
     everywhere(coop_role_readers=targets, coop_aliases=[{"mail": "@famille.test", "targets": targets}])(coop)
+    assert findings(coop) == []
+
+
+def test_records_of_ones_own_hold_beside_those_of_the_services(coop: Coop) -> None:
+    own = [
+        {"type": "A", "value": "10.1.0.7"},
+        {"name": "www", "type": "cname", "value": "site.example."},
+        {"type": "TXT", "value": "v=spf1 mx include:news.test -all", "domains": "all"},
+        {"name": "shop", "type": "A", "value": "10.1.0.8", "domains": "famille.test"},
+    ]
+    everywhere(coop_records=own)(coop)
     assert findings(coop) == []
 
 
@@ -185,6 +197,42 @@ REFUSED: dict[str, tuple[Change, str]] = {
         everywhere(upstream_standins="/standins", coop_domain="coop.be", coop_role_readers=["anna@coop.be"]),
         "upstream_standins: is for the lab and tests, below .test; coop.be installs the makers' own software: remove it",
     ),
+    "webmail without mail": (
+        lambda coop: (group("webmail", "a")(coop), group("mail")(coop), everywhere(coop_without=["mail"])(coop)),
+        "the group 'webmail' has a, and 'mail' has no host: it shows the mailboxes that are there; give 'mail' a host, or list "
+        "'webmail' in coop_without, too",
+    ),
+    "a record of no known key": (
+        everywhere(coop_records=[{"type": "A", "valeu": "10.1.0.7"}]),
+        "coop_records[0].valeu: unknown key, did you mean 'value'?",
+    ),
+    "a record without value": (everywhere(coop_records=[{"type": "A"}]), "coop_records: missing required arguments: value"),
+    "a record of a domain elsewhere": (
+        everywhere(coop_records=[{"type": "A", "value": "10.1.0.7", "domains": "famile.test"}]),
+        "coop_records[0].domains: 'famile.test' is none of all, primary, members, coop.test, famille.test, did you mean",
+    ),
+    "a record relative to its zone": (
+        everywhere(coop_records=[{"name": "www", "type": "CNAME", "value": "site"}]),
+        "coop_records[0].value: 'site' is relative to the zone; write the whole name with a dot at its end",
+    ),
+    "an address where a service has its own": (
+        everywhere(coop_records=[{"name": "mail", "type": "A", "value": "10.1.0.7"}]),
+        "coop_records[0]: 'mail' of coop.test has the address of a service or host already",
+    ),
+    "an alias where a service has its address": (
+        everywhere(coop_records=[{"name": "mail", "type": "CNAME", "value": "site.example."}]),
+        "coop_records[0]: 'mail' of coop.test has the address of a service or host already",
+    ),
+    "an alias and another record": (
+        everywhere(
+            coop_records=[{"name": "x", "type": "CNAME", "value": "site.example."}, {"name": "x", "type": "TXT", "value": "x"}]
+        ),
+        "zone coop.test: 'x' is a CNAME and has other records; remove one of them",
+    ),
+    "an SPF record without the house's own mail": (
+        everywhere(coop_records=[{"type": "TXT", "value": "v=spf1 include:news.test -all", "domains": "famille.test"}]),
+        "coop_records[0]: takes the place of the SPF record of famille.test, and would have the house's own mail refused; write",
+    ),
     "manifest": (
         lambda coop: coop.mail.update(nmes=[]),
         "mail_manifest.nmes: unknown key, did you mean 'names'? (group_vars/mail.yml)",
@@ -253,6 +301,15 @@ def test_what_an_inventory_says_in_vain_is_said_with_its_place(coop: Coop, tmp_p
             "yours/group_vars/all/tuning.yml: base_ssh_port: counts nowhere",
         ]
         assert "move it to group_vars/base.yml beside your inventory" in findings(coop)[1]
+
+
+def test_a_value_is_said_with_the_place_that_it_was_given_last(coop: Coop, tmp_path: Path) -> None:
+    name = Origin(path=str(tmp_path / "group_vars/all/cooperative.yml"), line_num=9).tag("coop_grace_days")
+    days = Origin(path=str(tmp_path / "yours/group_vars/all.yml"), line_num=3).tag(-1)
+    for host in coop.groups["coop"]:
+        del coop.hostvars[host]["coop_grace_days"]  # else the name there stays
+        coop.hostvars[host][name] = days
+    assert findings(coop) == ["yours/group_vars/all.yml:3: coop_grace_days: write a number of days, 0 or more"]
 
 
 HOUSE = {
