@@ -55,6 +55,9 @@ STANDS_ON = {
     "office": {"mirror": "it is installed from there", "nextcloud": "it opens the documents that are there"},
     "webmail": {"mail": "it shows the mailboxes that are there"},
 }
+# How the variables end that give a role a share of its host's memory, and what all of one host may come to, in percent
+MEMORY = "_memory_percent"
+MEMORY_AT_MOST = 90
 # Where Ansible looks for variables beside an inventory
 VARS = ("group_vars", "host_vars")
 # How the name of a file ends that Ansible reads as YAML
@@ -489,6 +492,24 @@ def _secrets(inventory: Inventory, house: Mapping[str, Mapping[str, Any]]) -> No
                     )
 
 
+def _memory(inventory: Inventory, host: str) -> None:
+    """Services that share a host share its memory, each by its own percentage, of which none knows the others'."""
+    shares: dict[str, int] = {}
+    for role, entries in inventory.specs.items():
+        name = f"{role}{MEMORY}"
+        option = entries.get("main", {}).get(name)
+        if option and host in inventory.groups.get(role, []):
+            given = inventory.value(host, name)
+            with suppress(TypeError, ValueError):  # what is no number is the role's to refuse
+                shares[name] = int(option["default"] if given is None else given)
+    if len(shares) > 1 and sum(shares.values()) > MEMORY_AT_MOST:
+        said = ", ".join(f"{name} {share}" for name, share in shares.items())
+        inventory.find(
+            f"the services of {host} may take {sum(shares.values())} % of its memory ({said}), and {MEMORY_AT_MOST} leave enough "
+            f"for the rest of it; lower them in group_vars/ or host_vars/{host}.yml beside your inventory, or move one elsewhere"
+        )
+
+
 def _upstream(inventory: Inventory, host: str) -> None:
     place = inventory.place(host, "upstream_pins")
     for flaw in pin_flaws(inventory.value(host, "upstream_pins") or []):
@@ -536,6 +557,7 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     for host in inventory.coop:
         networks = _cooperative(inventory, host)
         _addresses(inventory, host, networks)
+        _memory(inventory, host)
         _upstream(inventory, host)
     _addresses_given_twice(inventory)
     try:

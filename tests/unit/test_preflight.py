@@ -246,6 +246,20 @@ def test_refused_in_one_sentence(coop: Coop, change: Change, said: str) -> None:
     assert [said in finding for finding in findings(coop)] == [True], findings(coop)
 
 
+def test_the_memory_of_one_host_is_not_given_twice(coop: Coop, tmp_path: Path) -> None:
+    for role in ("office", "postgresql"):
+        (tmp_path / "roles" / role).symlink_to(ROOT / "roles" / role)
+        group(role, "a")(coop)
+    assert findings(coop) == []
+    on("a", office_memory_percent=50)(coop)
+    assert [finding.partition(";")[0] for finding in findings(coop)] == [
+        "the services of a may take 100 % of its memory (office_memory_percent 50, postgresql_memory_percent 50), and 90 leave "
+        "enough for the rest of it"
+    ]
+    group("office", "b")(coop)
+    assert findings(coop) == []
+
+
 def test_a_misspelt_group_is_recognised(coop: Coop) -> None:
     coop.groups |= {"directory": [], "directroy": ["a"]}
     assert len(findings(coop)) == 1 and findings(coop)[0].startswith("the group 'directory' has no host")
