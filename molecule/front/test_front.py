@@ -105,6 +105,23 @@ def test_the_guide_to_calendars_says_where_they_are(ask, language):
     assert found.loads == ["/style.css"] and not re.search(r"\{\w+\}", answer.body)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_without_mail_the_pages_say_nothing_of_it(host, language):
+    directory = host.file(f"/srv/without-mail/www/{language}")
+    assert sorted(directory.listdir()) == ["calendar.html", "index.html"]
+    page = Page(host.file(f"{directory.path}/index.html").content_string)
+    assert f"/{language}/calendar.html" in page.links and "https://cloud.coop.test/" in page.links
+    assert not re.search(r"mail|courriel|message|bericht|nachricht", page.text, re.IGNORECASE), page.text
+    # the page of devices makes passwords of mail, and is not there either
+    calendar = Page(host.file(f"{directory.path}/calendar.html").content_string)
+    assert "cloud.coop.test" in calendar.text and "devices.coop.test" not in calendar.text
+
+
+def test_without_mail_nothing_is_there_for_mail_programs(host):
+    found = host.check_output("cd /srv/without-mail && find . -name '*.xml' -o -name autoconfig -o -name autodiscover")
+    assert found == ""
+
+
 def test_what_is_not_there_is_not(ask):
     assert ask("https://coop.test/lb/").status == 404
     assert ask("https://coop.test/fr/none.html").status == 404

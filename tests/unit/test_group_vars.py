@@ -44,14 +44,17 @@ def test_apt_is_let_out_to_the_port_that_it_asks(coop: Coop, said: dict[str, str
 
 def fronted(coop: Coop, **inventory: Any) -> tuple[set[tuple[str, str]], dict[str, set[str]], set[str]]:
     """Addresses by zone and name, the names of each certificate, and vhosts, where b is the front."""
-    said = {name: coop.hostvars["b"][name] for name in ("coop_domain", "coop_languages")} | inventory
+    said = {name: coop.hostvars["b"][name] for name in ("coop_domain", "coop_languages", "coop_mail_host")} | {
+        "groups": coop.groups
+    }
     coop.groups["front"] = ["b"]
     coop.mail["records"] = []
-    coop.hostvars["b"]["front_manifest"] = wired("front_manifest", "front.yml", **said)
+    coop.hostvars["b"]["front_manifest"] = wired("front_manifest", "front.yml", **(said | inventory))
     house, domains = manifests(coop.hostvars, coop.groups), ("coop.test", ["famille.test"])
     zones = {zone["name"]: zone["records"] for zone in dns_zones(house, coop.hostvars, coop.groups, *domains)}
     for zone in zones.values():
-        assert ("_autodiscover._tcp", "0 1 443 autodiscover.coop.test.") in [(record["name"], record["value"]) for record in zone]
+        found = [record["value"] for record in zone if record["name"] == "_autodiscover._tcp"]
+        assert found == (["0 1 443 autodiscover.coop.test."] if coop.groups["mail"] else [])
     addresses = {(zone, record["name"]) for zone in zones for record in zones[zone] if record["type"] in ("A", "AAAA")}
     certificates = {request["name"]: set(request["names"]) for request in certificate_requests(house, "b", *domains)}
     return addresses, certificates, {vhost["name"] for vhost in web_vhosts(house, "b", *domains)}
@@ -105,3 +108,11 @@ def test_a_label_that_will_not_do_is_refused_with_its_mend(coop: Coop, label: st
 def test_the_guides_are_linked_where_they_are(hosts: list[str], label: str, url: str) -> None:
     said = {"groups": {"front": hosts}, "hostvars": {"b": {"front_label": label}}, "coop_domain": "coop.test"}
     assert wired("devices_front_url", "devices.yml", **said) == url
+
+
+def test_without_mail_nothing_is_there_for_mail_programs(coop: Coop) -> None:
+    coop.groups["mail"] = []
+    addresses, certificates, vhosts = fronted(coop)
+    assert ("coop.test", "@") in addresses and not EVERYWHERE & addresses
+    assert set(certificates) == {"front"} and certificates["front"] == {"coop.test", "www.coop.test"}
+    assert vhosts == {"coop.test", "www.coop.test"}
