@@ -231,15 +231,16 @@ def test_a_roll_serves_the_key_that_was_published_ahead(host):
 
 
 def test_the_link_of_a_malicious_client_gives_it_nothing(host):
-    """The user acme may write what root hands over: a link to root's file must not be followed as root."""
+    """The user acme may write what root hands over: a link to root's file must not be followed as root,
+    not even to one that would do as a chain: what comes before the certificates in it is passed over."""
     path = f"{STATE}/directory/chain.pem"
     with changed(
         host,
-        f"readlink {path} >/run/link; ln -sf /etc/shadow {path}",
-        f'ln -sf "$(cat /run/link)" {path}; rm /run/link',
+        f"readlink {path} >/run/link; (umask 077; (echo of-root; cat {path}) >/root/chain.pem); ln -sf /root/chain.pem {path}",
+        f'ln -sf "$(cat /run/link)" {path}; rm /run/link /root/chain.pem',
     ):
         host.run("certificates deploy")
-        assert "root:" not in host.file(f"{SERVED}/directory/chain.pem").content_string
+        assert "of-root" not in host.file(f"{SERVED}/directory/chain.pem").content_string
 
 
 def test_the_timer_is_armed_and_spread(host):

@@ -219,7 +219,9 @@ def test_dnssec_and_two_name_servers_on_both_families(clients: Clients, zone: st
     assert len(servers) >= 2
     for server in servers:
         for kind in ("A", "AAAA"):
-            for address in dig(clients, server, kind):
+            addresses = dig(clients, server, kind)
+            assert addresses, f"{server} has no {kind}"
+            for address in addresses:
                 said = clients.run("dig", "+noall", "+comments", f"@{address}", zone, "SOA").text
                 assert "status: NOERROR" in said and re.search(r"flags:[^;]* aa", said), said
 
