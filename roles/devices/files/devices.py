@@ -47,6 +47,7 @@ ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 NAME = re.compile(r"[^\x00-\x1f\x7f]{1,40}")
 
 app = Flask(__name__)
+app.logger.setLevel("INFO")  # who made and who revoked what
 app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
 # New at each start, and in one process only: nothing to keep secret, and after a restart the portal signs members in again
 app.secret_key = secrets.token_bytes(32)
