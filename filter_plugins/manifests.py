@@ -283,6 +283,11 @@ def own_records(value: Any, zones: Sequence[str]) -> tuple[list[dict[str, Any]],
         for index, record in enumerate(records)
         if record["domains"] not in known
     ]
+    errors += [
+        f"{OWN_RECORDS}[{index}].value: '{{host}}' is each host of a service, and these are of none; write a name"
+        for index, record in enumerate(records)
+        if "{host}" in record["value"]
+    ]
     return records, errors + _records_that_do_not_hold(OWN_RECORDS, records)
 
 
@@ -502,7 +507,7 @@ def dns_zones(
     house: House, hostvars: Hostvars, groups: Groups, domain: str, member_domains: Sequence[str] = (), records: Any = ()
 ) -> list[dict[str, Any]]:
     domains = [str(name) for name in (domain, *member_domains)]
-    own, errors = own_records(plain(list(records)), domains)
+    own, errors = own_records(plain(list(records or ())), domains)
     zones = {} if errors else _zones(house, hostvars, groups, domains, own, keys=True)
     for zone, found in zones.items():
         errors += _incoherent(zone, found)

@@ -211,6 +211,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         everywhere(coop_records=[{"type": "A", "value": "10.1.0.7", "domains": "famile.test"}]),
         "coop_records[0].domains: 'famile.test' is none of all, primary, members, coop.test, famille.test, did you mean",
     ),
+    "a record of hosts of no service": (
+        everywhere(coop_records=[{"type": "NS", "name": "sub", "value": "{host}.coop.test."}]),
+        "coop_records[0].value: '{host}' is each host of a service, and these are of none; write a name",
+    ),
     "a record relative to its zone": (
         everywhere(coop_records=[{"name": "www", "type": "CNAME", "value": "site"}]),
         "coop_records[0].value: 'site' is relative to the zone; write the whole name with a dot at its end",
