@@ -51,7 +51,11 @@ def _problems(databases: Sequence[Database], settings: Mapping[str, Any]) -> Ite
             yield f"postgresql_databases: '{role}' has two passwords; give it the same with each of its databases"
         for source in database.get("sources") or []:
             try:
-                everybody = ipaddress.ip_network(str(source)).prefixlen == 0
+                network = ipaddress.ip_network(str(source))
+                everybody = network.prefixlen == 0
+                # pg_hba.conf takes what follows an address without one for its netmask
+                if str(source).partition("/")[2] != str(network.prefixlen):
+                    raise ValueError(source)
             except ValueError:
                 yield f"postgresql_databases: '{source}', a source of '{name}', is no network; write it as ADDRESS/LENGTH"
                 continue

@@ -98,6 +98,8 @@ def test_a_good_list_has_no_problem() -> None:
         ([PORTAL | {"connections": 0}], {}, "'portal' has no connection; give it as many as its service opens at once"),
         ([PORTAL | {"sources": ["::/0"]}], {}, "is everybody; list the hosts"),
         ([PORTAL | {"sources": ["10.1.0.2/8"]}], {}, "is no network; write it as ADDRESS/LENGTH"),
+        ([PORTAL | {"sources": ["10.1.0.2"]}], {}, "is no network; write it as ADDRESS/LENGTH"),
+        ([PORTAL | {"sources": ["10.0.0.0/255.0.0.0"]}], {}, "is no network; write it as ADDRESS/LENGTH"),
         ([], {"SSL": "off"}, "'SSL' is the role's"),
         ([], {"max_connections": 500}, "'max_connections' is the role's; take it out, or use the role's own variable"),
     ],

@@ -180,7 +180,7 @@ def callback() -> Any:
     try:
         token = portal.authorize_access_token()
     except (OAuthError, JoseError) as error:
-        app.logger.warning("the portal's answer is refused: %s", error.error)
+        app.logger.warning("the portal's answer is refused: %r", error.error)
         return page("message.html", 403, message="sign_in_failed")
     claims = token["userinfo"]
     if "second_factor" not in claims:
