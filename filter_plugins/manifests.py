@@ -109,7 +109,17 @@ MANIFEST: dict[str, dict[str, Any]] = {
         "type": "dict",
         "options": {"paths": STRINGS, "databases": STRINGS, "before": STRINGS, "after": STRINGS},
     },
-    "probes": _list_of(name=DATA, type={"type": "str", "choices": ["tcp", "tls", "http", "dns"], "required": True}, port=PORT),
+    "probes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "type": {"type": "str", "choices": ["http", "tcp", "unix"], "required": True},
+            "port": {"type": "str"},
+            "path": {"type": "str"},
+        },
+        "required_if": [("type", "tcp", ("port",)), ("type", "unix", ("path",))],
+    },
     "portal": {
         "type": "dict",
         "options": {
@@ -235,7 +245,7 @@ def validate(variable: str, value: Any, groups: Groups) -> tuple[dict[str, Any],
     for key, peer in (("listens", "from"), ("egress", "to"), ("probes", None), ("vhosts", "from")):
         for index, item in enumerate(manifest[key]):
             place = f"{variable}.{key}[{index}]"
-            if "port" in item:
+            if item.get("port") is not None:
                 port = _port(item["port"])
                 if port is None:
                     errors.append(f"{place}.port: '{item['port']}' is neither a port nor a range 'low-high' of 1 to 65535")
@@ -246,6 +256,8 @@ def validate(variable: str, value: Any, groups: Groups) -> tuple[dict[str, Any],
                     f"{place}.{peer}: '{whom}' is neither any, admin, a group of the inventory nor a network"
                     f"{nearest(whom, ('any', 'admin', *groups))}"
                 )
+    if not manifest["names"] and any(probe["type"] == "http" for probe in manifest["probes"]):
+        errors.append(f"{variable}.probes: http asks the first of {variable}.names; add it there")
     errors += _records_that_do_not_hold(f"{variable}.records", manifest["records"])
     for index, secret in enumerate(manifest["secrets"]):
         if not secret["name"].startswith("vault_"):
@@ -714,9 +726,17 @@ def databases(house: House, hostvars: Hostvars) -> list[dict[str, Any]]:
 
 
 def pooled_databases(house: House, host: str, hostvars: Hostvars, domain: str) -> list[dict[str, Any]]:
-    """Those that services of this host reach by its pooler, passwords included."""
+    """Those that services of this host reach by its pooler, passwords included.
+
+    Each host has its share of half the connections: while poolers restart, those of before may be there still.
+    """
     return [
-        {**sign_in, "host": f"{DATABASES}.{domain}", "user": database["pooled_for"]}
+        {
+            **sign_in,
+            "host": f"{DATABASES}.{domain}",
+            "user": database["pooled_for"],
+            "pool_size": max(1, database["connections"] // (2 * len(entry["hosts"]))),
+        }
         for entry, database, sign_in in _each_database(house, hostvars)
         if host in entry["hosts"] and database["pooled_for"]
     ]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# Of every database: a service owns its schema alone
+OWNER = "postgres"
 RESERVED = re.compile(r"pg_.*|postgres|template[01]|public")
 # What postgresql.conf says of the door and of Debian's paths, and where it is said instead
 KEPT = re.compile(
@@ -89,10 +91,12 @@ def postgresql_plan(databases: Sequence[Database], state: Iterable[str]) -> dict
     there = [json.loads(line) for line in state]
     roles = {item["role"]: item for item in there if "role" in item}
     known = {item["database"]: item for item in there if "database" in item}
-    nothing = {"public": True, "granted": [], "owner": "", "extensions": []}
+    nothing = {"public": True, "granted": [], "owner": OWNER, "schema_owner": "", "extensions": []}
     plan: dict[str, list[Any]] = {
         "roles": [],
+        "memberships": [],
         "databases": [str(database["name"]) for database in databases if database["name"] not in known],
+        "taken_back": [],
         "closed": [name for name, item in known.items() if item["public"]],
         "granted": [],
         "owned": [],
@@ -104,12 +108,17 @@ def postgresql_plan(databases: Sequence[Database], state: Iterable[str]) -> dict
         now = roles.get(role, {})
         if now.get("powers", True) or now["connections"] != limit or not verifies(password, now["verifier"]):
             plan["roles"].append({"role": role, "password": password, "connections": limit})
+        if now.get("member_of"):
+            plan["memberships"].append({"role": role, "member_of": now["member_of"]})
     for database in databases:
         name, role = str(database["name"]), str(database["role"])
         item = known.get(name, nothing)
-        if role not in item["granted"]:
+        if item["owner"] != OWNER:
+            plan["taken_back"].append(name)
+        # what it might as the owner goes with that
+        if role not in item["granted"] or item["owner"] == role:
             plan["granted"].append({"name": name, "role": role})
-        if item["owner"] != role:
+        if item["schema_owner"] != role:
             plan["owned"].append({"name": name, "role": role})
         plan["extensions"] += [
             {"name": name, "extension": str(extension)}

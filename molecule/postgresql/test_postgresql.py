@@ -133,6 +133,12 @@ def test_a_service_has_no_power_beyond_its_own_schema(host, sql):
     assert run.rc != 0 and re.search("permission denied|must be owner|not allowed", run.stderr), run.stderr
 
 
+def test_what_was_given_by_hand_was_taken_back(host):
+    """By the second run of the role; before it the service owned its database, and could be another."""
+    assert root(host, "SELECT datdba::regrole FROM pg_database WHERE datname = 'portal'") == "postgres"
+    assert root(host, "SELECT count(*) FROM pg_auth_members WHERE member = 'portal'::regrole") == "0"
+
+
 def test_a_service_cannot_let_another_in(host):
     run = sign_in(host, "portal", sql="GRANT CONNECT ON DATABASE portal TO webmail; GRANT CONNECT ON DATABASE portal TO PUBLIC")
     assert "no privileges were granted" in run.stderr

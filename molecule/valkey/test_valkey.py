@@ -44,6 +44,16 @@ def test_what_was_written_survives_a_kill(host):
     ask(host, "del survivor")
 
 
+def test_what_was_written_survives_another_persistence(host, play):
+    ask(host, "set survivor here")
+    for persistence, appends in (("snapshot", "no"), ("journal", "yes")):
+        done = play("playbooks/valkey.yml", groups=["valkey"], variables={"valkey_persistence": persistence})
+        assert done.returncode == 0, done.stdout
+        assert ask(host, "config get appendonly").split() == ["appendonly", appends]
+        assert ask(host, "get survivor") == "here", persistence
+    ask(host, "del survivor")
+
+
 def test_there_is_no_configuration_that_the_daemon_could_rewrite(host):
     assert "without a config file" in ask(host, "config rewrite")
     assert ask(host, "config get save").split() == ["save"]

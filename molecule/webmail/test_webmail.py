@@ -520,6 +520,39 @@ def test_without_the_database_there_is_a_clear_page_and_then_webmail_again(host,
     assert eventually(lambda: ann.get("/?_task=mail").url.startswith(f"{WEBMAIL}/?_task=mail"))
 
 
+@pytest.fixture
+def empty_database(host):
+    """Beside what is kept: a database as a first run finds it."""
+    sql("ALTER SCHEMA public RENAME TO kept; CREATE SCHEMA public AUTHORIZATION webmail", host)
+    yield
+    sql("DROP SCHEMA public CASCADE; ALTER SCHEMA kept RENAME TO public", host)
+
+
+MAKE_TABLES = (
+    "ROUNDCUBE_CONFIG_DIR=/etc/webmail HOME=/nonexistent setpriv --reuid=webmail --regid=webmail --clear-groups"
+    " /usr/local/lib/webmail-database"
+)
+TABLES = "SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+
+
+def test_tables_that_cannot_all_be_made_are_not_made_at_all(host, empty_database):
+    # one of the last ones
+    sql("CREATE TABLE filestore (mine text)", host)
+    failed = host.run(MAKE_TABLES)
+    assert failed.rc != 0 and "filestore" in failed.stdout + failed.stderr
+    assert sql(TABLES, host) == "filestore"
+    sql("DROP TABLE filestore", host)
+    host.check_output(MAKE_TABLES)
+    assert {"users", "system", "filestore"} <= set(sql(TABLES, host).split())
+
+
+def test_two_hosts_that_begin_at_once_make_the_tables_once(host, empty_database):
+    both = host.run(f"{MAKE_TABLES} >/tmp/one & {MAKE_TABLES} >/tmp/two; two=$?; wait $! && exit $two")
+    assert both.rc == 0, both.stderr
+    said = host.check_output("cat /tmp/one /tmp/two; rm /tmp/one /tmp/two")
+    assert said.count("Creating database schema... [OK]") == 1, said
+
+
 def test_without_the_mail_server_the_session_stays(host, browser):
     ann = browser("ann")
     ann.inbox()

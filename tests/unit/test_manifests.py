@@ -96,6 +96,10 @@ def test_every_key_is_there_with_its_default(coop: Coop) -> None:
         ({"databases": [{"name": "x"}, {"name": "x"}]}, "mail_manifest.databases: 'x' is taken by mail_manifest"),
         ({"databases": [{"name": "x"}]}, "the group 'postgresql' has no host, and x is to be on exactly one"),
         ({"backup": {"databases": ["mial"]}, "databases": [{"name": "mail"}]}, "'mial' is none of mail_manifest.databases, did"),
+        ({"names": [], "probes": [{"type": "http"}]}, "mail_manifest.probes: http asks the first of mail_manifest.names"),
+        ({"probes": [{"type": "tcp"}]}, "type is tcp but all of the following are missing: port found in probes"),
+        ({"probes": [{"type": "unix", "port": 1}]}, "type is unix but all of the following are missing: path found in probes"),
+        ({"probes": [{"type": "tcp", "port": 0}]}, "mail_manifest.probes[0].port: '0' is neither a port nor a range"),
         ({"sends_as": ["No-reply@coop.test"]}, "mail_manifest.sends_as: 'No-reply@coop.test' is no local part"),
         ({"portal": {}}, "one of the following is required: title, client found in portal"),
         ({"portal": {"title": TITLE}}, "parameters are required together: title, url found in portal"),
@@ -346,9 +350,28 @@ def test_a_host_pools_what_its_services_ask_to_be_pooled(with_databases: Coop) -
     assert "'greylist' is pooled; make mail a child of 'pgbouncer'" in refused(with_databases)
     with_databases.groups["pgbouncer"] = with_databases.groups["mail"]
     (host,) = with_databases.groups["mail"]
-    pooled = {"name": "greylist", "role": "mail", "password": "made", "host": "postgresql.coop.test", "user": "filter"}
+    pooled = {
+        "name": "greylist",
+        "role": "mail",
+        "password": "made",
+        "host": "postgresql.coop.test",
+        "user": "filter",
+        "pool_size": 10,
+    }
     assert pooled_databases(house(with_databases), host, with_databases.hostvars, "coop.test") == [pooled]
     assert pooled_databases(house(with_databases), "a", with_databases.hostvars, "coop.test") == []
+
+
+def test_the_poolers_of_all_hosts_leave_half_the_connections(with_databases: Coop) -> None:
+    with_databases.groups["mail"] = with_databases.groups["pgbouncer"] = ["a", "b"]
+    with_databases.mail["backup"] = {}
+    with_databases.mail["databases"] = [{"name": "greylist", "pooled_for": "filter"}]
+    for connections, size in ((40, 10), (6, 1), (1, 1)):
+        with_databases.mail["databases"][0]["connections"] = connections
+        for host in ("a", "b"):
+            with_databases.hostvars[host]["vault_postgresql_mail"] = "made"
+            (pooled,) = pooled_databases(house(with_databases), host, with_databases.hostvars, "coop.test")
+            assert pooled["pool_size"] == size
 
 
 def test_the_password_is_a_secret_like_others_and_asked_for_once(with_databases: Coop) -> None:

@@ -15,23 +15,24 @@ VERIFIER = (
     "fg/s+R/CvH1YLizwJFQ+9idmSg97TjuDLHgN17YF5zE=:D/1txBvhn9mxHiUn/vg7la3ddL3spG9cpHLgcnUFI0I="
 )
 PORTAL: dict[str, Any] = {"name": "portal", "role": "portal", "password": PASSWORD, "connections": 20, "sources": ["10.1.0.2/32"]}
-ROLE = {"role": "portal", "verifier": VERIFIER, "connections": 20, "powers": False}
+ROLE = {"role": "portal", "verifier": VERIFIER, "connections": 20, "powers": False, "member_of": []}
 TO_MAKE = {"role": "portal", "password": PASSWORD, "connections": 20}
 DATABASE = {
     "database": "portal",
     "public": False,
     "granted": ["postgres", "portal"],
-    "owner": "portal",
+    "owner": "postgres",
+    "schema_owner": "portal",
     "extensions": ["plpgsql"],
 }
-OURS = {"database": "postgres", "public": False, "granted": ["postgres"], "owner": "pg_database_owner", "extensions": ["plpgsql"]}
-NOTHING: dict[str, list[Any]] = {"roles": [], "databases": [], "closed": [], "granted": [], "owned": [], "extensions": []}
+OURS = DATABASE | {"database": "postgres", "granted": ["postgres"], "schema_owner": "pg_database_owner"}
+KINDS = {"roles", "memberships", "databases", "taken_back", "closed", "granted", "owned", "extensions"}
 
 
 def plan(*databases: dict[str, Any], state: tuple[dict[str, Any], ...] = (ROLE, DATABASE, OURS)) -> dict[str, list[Any]]:
     """Only what is to be done."""
     found = postgresql_plan(databases, [json.dumps(item) for item in state])
-    assert set(found) == set(NOTHING)
+    assert set(found) == KINDS
     return {name: items for name, items in found.items() if items}
 
 
@@ -55,7 +56,10 @@ def test_a_fresh_cluster_gets_everything_and_is_closed() -> None:
     [
         ({"public": True}, {"closed": ["portal"]}),
         ({"granted": ["postgres"]}, {"granted": [{"name": "portal", "role": "portal"}]}),
-        ({"owner": "pg_database_owner"}, {"owned": [{"name": "portal", "role": "portal"}]}),
+        ({"owner": "portal"}, {"taken_back": ["portal"], "granted": [{"name": "portal", "role": "portal"}]}),
+        ({"owner": "webmail"}, {"taken_back": ["portal"]}),
+        ({"member_of": ["webmail"]}, {"memberships": [{"role": "portal", "member_of": ["webmail"]}]}),
+        ({"schema_owner": "pg_database_owner"}, {"owned": [{"name": "portal", "role": "portal"}]}),
         ({"powers": True}, {"roles": [TO_MAKE]}),
         ({"verifier": None}, {"roles": [TO_MAKE]}),
         ({"connections": -1}, {"roles": [TO_MAKE]}),
