@@ -522,10 +522,16 @@ def test_without_the_database_there_is_a_clear_page_and_then_webmail_again(host,
 
 @pytest.fixture
 def empty_database(host):
-    """Beside what is kept: a database as a first run finds it."""
-    sql("ALTER SCHEMA public RENAME TO kept; CREATE SCHEMA public AUTHORIZATION webmail", host)
-    yield
-    sql("DROP SCHEMA public CASCADE; ALTER SCHEMA kept RENAME TO public", host)
+    """In the place of the one that is kept: as a first run finds it."""
+
+    def as_superuser(*statements):
+        psql = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d postgres"
+        host.check_output(psql + " -c %s" * len(statements), *statements)
+
+    with down(host, "webmail"):
+        as_superuser("ALTER DATABASE webmail RENAME TO kept", "CREATE DATABASE webmail OWNER webmail")
+        yield
+        as_superuser("DROP DATABASE webmail WITH (FORCE)", "ALTER DATABASE kept RENAME TO webmail")
 
 
 MAKE_TABLES = (
