@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Member:
 
     login: str
     mail: str
-    password: str
+    password: str = field(repr=False)  # a failed test prints its members
     alias: str = ""
 
 
