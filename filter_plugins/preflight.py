@@ -22,6 +22,7 @@ from ansible.parsing.dataloader import DataLoader
 
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
+from colors import READABLE, contrast_with_white
 from manifests import OWN_RECORDS, SUFFIX, Groups, Hostvars, House, nearest, plain, read, zone_flaws
 from upstream import pin_flaws, repository_flaws
 
@@ -55,6 +56,8 @@ STANDS_ON = {
     "office": {"mirror": "it is installed from there", "nextcloud": "it opens the documents that are there"},
     "webmail": {"mail": "it shows the mailboxes that are there"},
 }
+# Groups of which the portal asks more; of one that is not there nobody would be
+SECOND_FACTOR = "portal_second_factor_groups"
 # How the variables end that give a role a share of its host's memory, and what all of one host may come to, in percent
 MEMORY = "_memory_percent"
 MEMORY_AT_MOST = 90
@@ -407,6 +410,16 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
         hint = nearest(default, plans) or f"; name one of {', '.join(plans)}"
         place = inventory.place(host, "coop_default_plan")
         inventory.find(f"{place}coop_default_plan: '{default}' is none of coop_plans{hint}", host)
+    color = coop.get("coop_color")
+    if color is not None and contrast_with_white(color) < READABLE:
+        place = inventory.place(host, "coop_color")
+        inventory.find(
+            f"{place}coop_color: '{color}': write it as #rrggbb, dark enough to write white on (contrast {READABLE})", host
+        )
+    for group in inventory.value(host, SECOND_FACTOR) or []:
+        if group not in (known_groups := coop.get("coop_groups", [])):
+            hint = nearest(group, known_groups) or f"; name some of {', '.join(known_groups)}"
+            inventory.find(f"{inventory.place(host, SECOND_FACTOR)}{SECOND_FACTOR}: '{group}' is none of coop_groups{hint}", host)
     _readers(inventory, host, coop)
     _aliases(inventory, host, coop)
     if coop.get("coop_grace_days", 0) < 0:

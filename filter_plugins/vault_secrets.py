@@ -1,6 +1,7 @@
 """The secrets that manifests name and no vault holds yet.
 
 "{{ house | missing_secrets(hostvars, text) }}"   lines of YAML to add to a vault that says `text`; empty when none misses
+"{{ text | empty_secrets }}"                      names that it has without a value
 """
 
 from __future__ import annotations
@@ -20,9 +21,25 @@ MAKERS: dict[str, Callable[[], str]] = {
 }
 
 
+class _Words(yaml.SafeLoader):  # type: ignore[misc] # PyYAML says nothing of its types
+    """Also reads what Ansible alone has tags for (`!unsafe`): the names are what counts."""
+
+
+_Words.add_multi_constructor("!", lambda loader, suffix, node: str(node.value))
+
+
+def _read(text: str) -> dict[str, Any]:
+    return yaml.load(str(text), Loader=_Words) or {}  # noqa: S506 # a safe loader, but for words
+
+
+def empty_secrets(text: str) -> list[str]:
+    """Names with nothing behind them: a line more of the same name would be the second one."""
+    return [str(name) for name, value in _read(text).items() if not value]
+
+
 def missing_secrets(house: Mapping[str, Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], text: str = "") -> str:
     """A secret that is anywhere in the inventory already is never made again."""
-    present = set(yaml.safe_load(str(text)) or {})
+    present = set(_read(text))
     lines = ""
     for entry in house.values():
         for secret in entry["manifest"]["secrets"]:
@@ -36,4 +53,4 @@ def missing_secrets(house: Mapping[str, Mapping[str, Any]], hostvars: Mapping[st
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"missing_secrets": missing_secrets}
+        return {"missing_secrets": missing_secrets, "empty_secrets": empty_secrets}

@@ -122,6 +122,21 @@ def test_without_mail_nothing_is_there_for_mail_programs(host):
     assert found == ""
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("guide", GUIDES)
+def test_without_devices_a_guide_sends_nobody_to_them(host, language, guide):
+    page = Page(host.file(f"/srv/without-devices/www/{language}/{guide}.html").content_string)
+    assert "mail.coop.test" in page.text and "993" in page.text
+    assert not re.search(r"QR|apparaat|toestel|appareil|gerät|device", page.text, re.IGNORECASE), page.text
+    # the portal's button, at the top of every page, is the one way there
+    assert page.text.count("auth.coop.test") == 0
+
+
+def test_thunderbird_is_sent_to_the_pages_where_they_are(host):
+    file = host.file("/srv/without-devices/autoconfig/mail/config-v1.1.xml").content_string
+    assert ET.fromstring(file).find("emailProvider/documentation").get("url") == "https://help.coop.test/fr/thunderbird.html"  # noqa: S314 # our own
+
+
 def test_what_is_not_there_is_not(ask):
     assert ask("https://coop.test/lb/").status == 404
     assert ask("https://coop.test/fr/none.html").status == 404

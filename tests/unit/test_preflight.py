@@ -22,7 +22,7 @@ def services_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """A house that does not grow with the real one."""
     (tmp_path / "roles/rspamd/meta").mkdir(parents=True)
     (tmp_path / "roles/rspamd/meta/argument_specs.yml").write_text("argument_specs: {main: {options: {}}}")
-    for role in ("preflight", "upstream", "valkey"):
+    for role in ("portal", "preflight", "upstream", "valkey"):
         (tmp_path / "roles" / role).symlink_to(ROOT / "roles" / role)
     leaves = {name: {} for name in ("dns_primary", "dns_secondary", "directory", "mail")}
     dns = {"children": {name: {} for name in ("dns_primary", "dns_secondary")}}
@@ -132,6 +132,15 @@ REFUSED: dict[str, tuple[Change, str]] = {
         everywhere(coop_default_plan="basik"),
         "coop_default_plan: 'basik' is none of coop_plans, did you mean 'basic'?",
     ),
+    "a group that is none": (
+        on("b", portal_second_factor_groups=["boards"]),
+        "portal_second_factor_groups: 'boards' is none of coop_groups, did you mean 'board'? [b]",
+    ),
+    "a colour that white cannot be read on": (
+        everywhere(coop_color="#ffee00"),
+        "coop_color: '#ffee00': write it as #rrggbb, dark enough to write white on (contrast 4.5)",
+    ),
+    "a colour's name": (everywhere(coop_color="blue"), "coop_color: 'blue': write it as #rrggbb"),
     "another country": (
         on("b", datacenter={"name": "there", "country": "US", "networks": ["10.1.0.0/24", "fd00:1::/64"]}),
         "datacenter.country: US is not BE (coop_country): members were promised that their data stays there; move the host [b]",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
 import yaml
-from vault_secrets import missing_secrets
+from vault_secrets import empty_secrets, missing_secrets
 
 HOUSE = {
     "mail": {
@@ -37,3 +38,14 @@ def test_what_the_vault_or_the_inventory_has_is_left_alone() -> None:
 
 def test_an_empty_one_is_made() -> None:
     assert "vault_word" in missing_secrets(HOUSE, {"a": {"vault_word": ""}, "b": {}})
+
+
+@pytest.mark.parametrize("nothing", ["", "''", "~"])
+def test_one_that_is_empty_in_the_vault_is_named(nothing: str) -> None:
+    assert empty_secrets(f"vault_word: {nothing}\nvault_key: mine\n") == ["vault_word"]
+    assert empty_secrets("") == []
+
+
+def test_a_vault_is_read_as_ansible_reads_it() -> None:
+    assert missing_secrets(HOUSE, NOTHING, (text := "vault_word: !unsafe 'a{{b'\nvault_key: mine\n")) == ""
+    assert empty_secrets(text) == []

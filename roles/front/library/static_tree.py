@@ -13,7 +13,7 @@ module: static_tree
 short_description: Bring a directory of small files to what it should be, in one task
 description: Files that are not given are removed. Each is replaced whole. Supports check mode and diff.
 options:
-  path: {type: path, required: true, description: "The directory, which belongs to this module alone."}
+  path: {type: path, required: true, description: "The directory, for these files alone; one that has others only is refused."}
   files: {type: dict, required: true, description: "Text by path below the directory."}
 author: [perron]
 """
@@ -37,6 +37,10 @@ def main() -> None:
     wanted = {str(name): str(text) for name, text in module.params["files"].items()}
     if outside := [name for name in wanted if name.startswith("/") or ".." in Path(name).parts]:
         module.fail_json(msg=f"{outside[0]}: is outside {root}")
+    # whoever names /srv keeps what is there
+    there, tops = {path.name for path in root.iterdir()} if root.exists() else set(), {Path(name).parts[0] for name in wanted}
+    if there and not there & tops:
+        module.fail_json(msg=f"{root}: has {min(there)}, which would be removed; name a directory that is for these files alone")
     found = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()} if root.exists() else {}
     before = {name: path.read_text(errors="replace") for name, path in found.items()}
     written = sorted(name for name, text in wanted.items() if before.get(name) != text)

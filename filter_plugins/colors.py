@@ -1,10 +1,13 @@
-"""What the pages need to know of a colour."""
+"""What pages need to know of a colour."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from typing import Any
+
+# What text of ordinary size needs (WCAG 2.2, 1.4.3, level AA)
+READABLE = 4.5
 
 
 def contrast_with_white(color: str) -> float:
