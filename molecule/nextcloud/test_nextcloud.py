@@ -613,6 +613,9 @@ def test_groups_and_quota_are_the_directorys(directory, accounts):
     assert eventually(lambda: accounts("bob") == {"enabled": True, "quota": f"{5 * 2**30} B", "groups": ["plan-basic"]}), (
         accounts("bob")
     )
+    # a little more, too
+    directory("bob", memberQuota=21 * 2**28)
+    assert eventually(lambda: accounts("bob")["quota"] == f"{21 * 2**28} B"), accounts("bob")
 
 
 def test_who_is_no_member_is_shut_out(accounts):
