@@ -167,6 +167,18 @@ def test_nothing_read_is_nothing_there() -> None:
     assert plan(state)["tie"] is True
 
 
+def test_values_that_nextcloud_would_not_take_are_named() -> None:
+    assert nextcloud.value_flaws({"a": {"on": "yes", "size": 5, "none": ""}}, {"x": False, "y": [], "z": ""}) == []
+    wrong = nextcloud.value_flaws({"a": {"on": True, "off": None, "some": ["x"], "half": 1.5}}, {"x": None})
+    said = (
+        "nextcloud_app_settings.a.on",
+        "nextcloud_app_settings.a.off",
+        "nextcloud_app_settings.a.some",
+        "nextcloud_app_settings.a.half",
+    )
+    assert [flaw.split(":")[0] for flaw in wrong] == [*said, "nextcloud_settings.x"]
+
+
 def test_values_are_written_as_php_reads_them() -> None:
     assert nextcloud.php(r"\OC\Memcache' . 'x") == r"'\\OC\\Memcache\' . \'x'"
     assert nextcloud.php({"a": [True, 1, 1.5], "b": {}}) == "[\n  'a' => [\n    true,\n    1,\n    1.5,\n  ],\n  'b' => [],\n]"

@@ -15,6 +15,7 @@
 "{{ stdout | nextcloud_state }}"                             {status, config, provider, admin}, from the lines of files/state
 "{{ state | nextcloud_plan(system, apps, on, off, provider) }}"  {delete, import, enable, disable, tie}, what differs
 "{{ provider | provider_options(secret) }}"                  arguments of occ that make it so
+"{{ app_settings | value_flaws(settings) }}"                 what of both Nextcloud would not take
 "{{ settings | php }}"                                       a value as PHP writes it
 "{{ apps | enabled_for }}"                                   {app: {enabled: …}} of those that are not for everybody
 """
@@ -240,6 +241,16 @@ def php(value: Any, indent: str = "") -> str:
     return "[\n" + "".join(lines) + indent + "]" if lines else "[]"
 
 
+def value_flaws(apps: Mapping[str, Mapping[str, Any]], system: Mapping[str, Any]) -> list[str]:
+    """What `occ config:import` refuses as a whole, and what has no value."""
+    return [
+        f"nextcloud_app_settings.{app}.{key}: write it as text or as a whole number, for yes and no the text that the app has"
+        for app, values in apps.items()
+        for key, value in values.items()
+        if isinstance(value, bool) or not isinstance(value, (str, int))
+    ] + [f"nextcloud_settings.{key}: has no value; give it one, or take it out" for key, value in system.items() if value is None]
+
+
 def enabled_for(apps: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     return {
         app["name"]: {"enabled": json.dumps(list(app["groups"]), separators=(",", ":")) if app.get("groups") else "yes"}
@@ -266,6 +277,7 @@ class FilterModule:
             "nextcloud_state": nextcloud_state,
             "nextcloud_plan": nextcloud_plan,
             "provider_options": provider_options,
+            "value_flaws": value_flaws,
             "php": php,
             "enabled_for": enabled_for,
         }
