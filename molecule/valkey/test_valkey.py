@@ -46,6 +46,8 @@ def test_what_was_written_survives_a_kill(host):
 
 def test_what_was_written_survives_another_persistence(host, play):
     ask(host, "set survivor here")
+    checked = play("playbooks/valkey.yml", "--check", groups=["valkey"], variables={"valkey_maxmemory_mib": 64})
+    assert checked.returncode == 0, checked.stdout
     for persistence, appends in (("snapshot", "no"), ("journal", "yes")):
         done = play("playbooks/valkey.yml", groups=["valkey"], variables={"valkey_persistence": persistence})
         assert done.returncode == 0, done.stdout
