@@ -677,11 +677,11 @@ class _Plan:
 
 
 def welcome_messages(
-    spool: str, current: Iterable[Mapping[str, Any]], templates: Mapping[str, str], sender: str
+    spool: str, current: Iterable[Mapping[str, Any]], templates: Mapping[str, str], sender: str, by_mail: bool
 ) -> dict[str, Any]:
     """The welcome messages that the spool's lines (dn<TAB>password, the last of a dn counts) ask for.
 
-    `templates`: by language, see `_template`. Returns `messages` ({id, sender, recipient, subject, body}); `unreachable`,
+    `templates`: by language, see `_template`; `by_mail`: whether there is a mail host at all. Returns `messages` ({id, sender, recipient, subject, body}); `unreachable`,
     logins whose random password nobody can be sent; `spool`, the lines that still wait for something.
     """
     waiting = dict(line.split("\t", 1) for line in spool.splitlines() if "\t" in line)
@@ -691,7 +691,7 @@ def welcome_messages(
         member = members.get(dn.lower(), {})
         if member.get("memberUntil"):  # they leave: it waits for their return
             left[dn] = password
-        elif member.get("contactAddress"):
+        elif by_mail and member.get("contactAddress"):
             left[dn] = password
             language = member["preferredLanguage"][0]
             messages.append(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import email
 import email.policy
+import hashlib
 import json
 import os
 import shlex
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +30,7 @@ DEVICES_MAY = ["uid", "mail", "memberStatus", "memberDevices", "deviceId", "devi
 SPOOL = "/var/lib/perron-members/initial-passwords"
 CA = "/etc/certificates/directory/root.pem"
 PASSWORD = "correct horse battery staple"
+SINK = "systemd-run --quiet --unit=sink python3 /run/sink.py /run/sink"
 MEMBER = {"given_name": "Zoë", "family_name": "D'Hondt", "password": PASSWORD}
 
 
@@ -418,7 +421,7 @@ def mail_host(host: Any) -> Iterator[Any]:
     host.check_output("mkdir -p /run/sink /srv/mail")
     sink = (Path(__file__).parent / "sink.py").read_text()
     host.check_output(f"cat >/run/sink.py <<'.'\n{sink.replace('%', '%%')}\n.")
-    host.check_output("systemd-run --quiet --unit=sink python3 /run/sink.py /run/sink")
+    host.check_output(SINK)
     script = '#!/bin/sh\\necho "$@" | tee -a /run/ended\\n'
     host.check_output(f"printf '{script}' >/usr/local/lib/dovecot-sessions && chmod +x /usr/local/lib/dovecot-sessions")
     assert eventually(lambda: host.socket("tcp://127.0.0.1:25").is_listening)
@@ -499,8 +502,9 @@ class TestMembers:
     def test_the_new_are_welcomed_in_their_language_once(self, mail_host: Any, member: Run) -> None:
         row = {"given_name": "Zoë", "family_name": "D'Hondt", "mail": "zoe@coop.test", "language": "nl"}
         row |= {"login": "zoe", "contact": "zoe@stranger.test"}
-        # no mail host yet: nothing is lost
-        assert "No message went to zoe@stranger.test" in " ".join(member(row).stdout.split())
+        # no mail host yet: nobody is told that a message will come
+        said = " ".join(member(row).stdout.split())
+        assert "Nobody can write to" in said and "there is no host in the group mail" in said and "No message went" not in said
         refused = {**row, "login": "noel", "mail": "noel@coop.test", "contact": "refused@stranger.test"}
         said = " ".join(member(refused, mail=True).stdout.split())
         assert "No message went to refused@stranger.test" in said
@@ -585,9 +589,12 @@ class TestLeaving:
         attributes = "mail", "mailAlias", "memberPlan", "memberQuota", "memberOf", "preferredLanguage", "memberStatus"
         before = {name: read(mail_host, leo, name) for name in attributes}
         assert whoami(mail_host, leo, PASSWORD).rc == 0
-        # the mail host is away: the receipt waits
-        said = " ".join(member(LEAVES).stdout.split())
-        assert "Not sent yet: leo-leaves-" in said
+        # mail is down: the receipt waits
+        mail_host.check_output("systemctl stop sink")
+        said = " ".join(member(LEAVES, mail=True).stdout.split())
+        mail_host.check_output(SINK)
+        assert eventually(lambda: mail_host.socket("tcp://127.0.0.1:25").is_listening)
+        assert "Not sent yet: leo-leaves-" in said and "localhost:25: " in said
         assert whoami(mail_host, leo, PASSWORD).rc == 49
         # all the rest stays, and mail still finds them
         assert leo in search(mail_host, POSTFIX, "mailAlias=leo@famille.test").stdout
@@ -646,6 +653,29 @@ class TestLeaving:
             mail_host.check_output("cat /run/sink/leo@stranger.test"), policy=email.policy.default
         ).get_content()  # fmt: skip
         assert "changed=0" in purge().stdout
+
+    def test_where_there_is_no_mail_all_is_handed_over(
+        self, mail_host: Any, member: Run, play: Run, leo: str, tmp_path: Path
+    ) -> None:
+        said = " ".join(member(LEAVES).stdout.split())
+        assert "Receipts in " in said and "Not sent yet" not in said
+        (day,) = read(mail_host, leo, "memberUntil")
+        receipt = mail_host.file(f"{self.RECEIPTS}/leo-leaves-{day}.txt").content_string
+        assert receipt.startswith("To: \n") and "Guten Tag Zoë D'Hondt" in receipt and "Post" not in receipt
+        # the profile alone
+        asked = {"member_export": "leo", "member_export_to": str(tmp_path / "exports")}
+        done = play("playbooks/member.yml", "-e", json.dumps(asked))
+        assert done.returncode == 0, done.stdout + done.stderr
+        archive = tmp_path / "exports/leo.zip"
+        assert archive.stat().st_mode & 0o777 == 0o600
+        with zipfile.ZipFile(archive) as opened:
+            texts = {name: opened.read(name) for name in opened.namelist()}
+        sums = texts.pop("SHA256SUMS").decode()
+        assert sums == "".join(f"{hashlib.sha256(text).hexdigest()}  {name}\n" for name, text in texts.items())
+        assert set(texts) == {"README.txt", "profile.json", "profile.ldif"}
+        assert b"mail/ " not in texts["README.txt"] and json.loads(texts["profile.json"])["mail"] == ["leo@coop.test"]
+        assert "export" not in mail_host.check_output("ls -A /var/lib/perron-members")
+        member(LEAVES, "-e", "member_grace=skip", mail=True)
 
     def test_a_removal_that_was_interrupted_goes_on(self, mail_host: Any, member: Run, purge: Run, leo: str) -> None:
         member(LEAVES, "-e", "member_grace=skip")  # there was no mail host

@@ -67,20 +67,22 @@ def test_a_profile_is_what_the_member_may_read() -> None:
 
 @pytest.mark.parametrize(("cloud", "apps"), [([], []), (["dyle"], []), (["dyle"], [{"name": "user_migration"}])])
 @pytest.mark.parametrize("language", ["fr", "nl", "de", "en"])
-def test_the_letter_says_what_is_what(language: str, cloud: list[str], apps: list[dict[str, str]]) -> None:
+@pytest.mark.parametrize("mail", [["lesse"], []])
+def test_the_letter_says_what_is_what(language: str, cloud: list[str], apps: list[dict[str, str]], mail: list[str]) -> None:
     text = (ROOT / f"playbooks/templates/export.{language}.txt.j2").read_text()
     # as Ansible has it
     template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
     variables = {"coop_name": "Coop $5", "coop_domain": "coop.test", "hostvars": {"dyle": {"nextcloud_apps": apps}}}
-    letter = template.render(variables, groups={"nextcloud": cloud})
+    letter = template.render(variables, groups={"nextcloud": cloud, "mail": mail})
     member = {"uid": "alice", "mail": "alice@coop.test", "cn": "Alice Dubois", "preferredLanguage": language}
     profile = {"json": "{}", "ldif": "dn: x"}
     (export,) = member_export.member_exports([member], [profile], {language: letter, "en": letter}, "2026-11-24")
     assert (export["login"], export["mail"]) == ("alice", "alice@coop.test")
     readme = export["files"].pop("README.txt")
     assert export["files"] == {"profile.json": "{}", "profile.ldif": "dn: x"}
-    for word in ("Coop $5", "Alice Dubois (alice@coop.test)", "2026", "mail/", "sieve/", "profile.json", "SHA256SUMS"):
+    for word in ("Coop $5", "Alice Dubois (alice@coop.test)", "2026", "profile.json", "SHA256SUMS"):
         assert word in readme
+    assert ("mail/ " in readme) is ("sieve/" in readme) is bool(mail)
     assert "$" not in readme.replace("Coop $5", "") and "\r\n\r\n\r\n" not in readme
     assert ("https://cloud.coop.test" in readme) is bool(cloud)  # what the cloud has: how to get it, or where it is
     assert ("alice+cloud.zip" in readme) is bool(apps)

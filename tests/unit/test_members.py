@@ -543,10 +543,12 @@ class TestGrace:
     @pytest.mark.parametrize("what", ["leaves", "removed"])
     @pytest.mark.parametrize("language", ["fr", "nl", "de", "en"])
     @pytest.mark.parametrize("cloud", [True, False])
-    def test_the_templates_say_what_a_member_needs(self, what: str, language: str, cloud: bool) -> None:
+    @pytest.mark.parametrize("mail", [True, False])
+    def test_the_templates_say_what_a_member_needs(self, what: str, language: str, cloud: bool, mail: bool) -> None:
         text = (ROOT / f"playbooks/templates/{what}.{language}.txt.j2").read_text()
         template = jinja2.Template(text, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
-        rendered = template.render(coop_name="Coop $5", groups={"nextcloud": ["a"]} if cloud else {})
+        there = {"nextcloud": cloud, "mail": mail}
+        rendered = template.render(coop_name="Coop $5", groups={name: ["a"] for name, is_there in there.items() if is_there})
         leaver = {**plan(LEAVES)["leaving"][0], "language": language}
         if what == "removed":
             leaver["until"] = ""
@@ -557,6 +559,7 @@ class TestGrace:
         assert receipt["subject"] and "$" not in receipt["body"].replace("Coop $5", "")
         # files go, too, where there are any
         assert bool(re.search(r"nuage|[Cc]loud", receipt["body"])) == cloud
+        assert bool(re.search(r"courrier|[Mm]ail\b|Post\b", receipt["body"])) == mail
 
     def test_a_day_is_the_members_day(self) -> None:
         assert members.local_day(datetime(2026, 11, 24, 23, 30), "Europe/Brussels") == "2026-11-25"
@@ -566,8 +569,8 @@ class TestWelcome:
     templates = {"nl": "Dag $name\nbekend\n$login: $password\n", "en": "Hello\nknown\n$password\n"}  # noqa: RUF012 # no test changes it
     sender = {"name": "Coop", "address": "postmaster@coop.test"}  # noqa: RUF012 # no test changes it
 
-    def welcome(self, spool: str, *current: dict[str, Any]) -> dict[str, Any]:
-        return members.welcome_messages(spool, current, self.templates, self.sender)
+    def welcome(self, spool: str, *current: dict[str, Any], by_mail: bool = True) -> dict[str, Any]:
+        return members.welcome_messages(spool, current, self.templates, self.sender, by_mail)
 
     def test_in_the_members_language_with_the_last_password(self) -> None:
         found = self.welcome(f"{ALICE['dn']}\told\n{ALICE['dn']}\tnew\n", ALICE)
@@ -588,6 +591,11 @@ class TestWelcome:
         assert found["spool"] == f"{ALICE['dn']}\tsecret\n"
         assert self.welcome(f"{ALICE['dn']}\t\n", silent) == {"messages": [], "unreachable": [], "spool": ""}
 
+    def test_where_there_is_no_mail_passwords_are_handed_over(self) -> None:
+        spool = f"{ALICE['dn']}\tsecret\n"
+        assert self.welcome(spool, ALICE, by_mail=False) == {"messages": [], "unreachable": ["alice"], "spool": spool}
+        assert self.welcome(f"{ALICE['dn']}\t\n", ALICE, by_mail=False)["spool"] == ""
+
     def test_who_leaves_is_welcomed_when_they_are_back(self) -> None:
         spool = f"{ALICE['dn']}\tsecret\n"
         assert self.welcome(spool, GONE) == {"messages": [], "unreachable": [], "spool": spool}
@@ -606,7 +614,7 @@ class TestWelcome:
         assert "devices" not in template.render(**house, groups={})
         rendered = template.render(**house, groups={"devices": ["a"]})
         templates = {"nl": rendered, "en": ""}
-        (message,) = members.welcome_messages(f"{ALICE['dn']}\tsecret\n", [ALICE], templates, self.sender)["messages"]
+        (message,) = members.welcome_messages(f"{ALICE['dn']}\tsecret\n", [ALICE], templates, self.sender, True)["messages"]
         pages = ("https://auth.coop.test/", "https://devices.coop.test/")
         for word in ("Alice Dubois", "alice@coop.test", "secret", "mail.coop.test", "993", "465", *pages):
             assert word in message["body"]
