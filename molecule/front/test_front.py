@@ -105,6 +105,21 @@ def test_the_guide_to_calendars_says_where_they_are(ask, language):
     assert found.loads == ["/style.css"] and not re.search(r"\{\w+\}", answer.body)
 
 
+FILES = r"Files|Fichiers|Bestanden|Dateien"
+BELGIUM = r"Belgi"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_front_page_promises_what_there_is(host, language):
+    def first(tree):
+        page = host.file(f"{tree}/www/{language}/index.html").content_string
+        return re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", page, re.DOTALL).group(1)
+
+    whole, without_cloud = first("/srv/front"), first("/srv/without-devices")
+    assert re.search(FILES, whole, re.IGNORECASE) and re.search(BELGIUM, whole), whole
+    assert not re.search(FILES, without_cloud, re.IGNORECASE) and not re.search(BELGIUM, without_cloud), without_cloud
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_without_mail_the_pages_say_nothing_of_it(host, language):
     directory = host.file(f"/srv/without-mail/www/{language}")
