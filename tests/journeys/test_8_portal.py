@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from browser import browser
-from conftest import Member
+from conftest import Member, playbook
+from testinfra.host import Host
 
 
 @pytest.mark.parametrize(("name", "language", "word"), [("anna", "fr", "Mot de passe"), ("bram", "nl", "Wachtwoord")])
@@ -64,3 +67,12 @@ def test_the_public_pages_are_for_everybody(server: str, domain: str, path: str)
         page.keep(f"front-{path.removesuffix('.html').strip('/').replace('/', '-')}")
         assert not page.obstacles()
         assert page.hosts_asked() <= {domain}
+
+
+def test_a_check_says_what_a_run_would_save_and_saves_nothing(coop: dict[str, Host]) -> None:
+    newest = "$(ls -v /var/lib/portal/configurations/lmConf-*.json | tail -n 1)"
+    look = f"sha256sum /var/lib/portal/configuration.json {newest}; ls /run/portal-configuration.json 2>/dev/null || :"
+    before = coop["meuse"].check_output(look)
+    said = playbook("portal", "--check", "--tags", "portal_configure", "-e", "portal_reset_minutes=61")
+    assert re.search(r"Say whether it differs\] \*+\nchanged: \[meuse\]", said), said
+    assert coop["meuse"].check_output(look) == before
