@@ -890,6 +890,9 @@ function enable(string $app, callable $say): int
     if ($version === null) {
         return 1 - $say("Could not download app $app, it was not found on the appstore");
     }
+    if (!goes_with($app, (int)code_version())) {
+        return 1 - $say("App \"$app\" cannot be installed because it is not compatible with this version of the server.");
+    }
     if ($app === 'notify_push') { // somebody's files, as its test asks whose they are
         database()->exec('CREATE TABLE IF NOT EXISTS oc_mounts (storage_id int PRIMARY KEY, root_id int);
             CREATE TABLE IF NOT EXISTS oc_filecache (fileid int PRIMARY KEY);

@@ -75,7 +75,12 @@ def test_what_moves_is_what_is_linked_to_another_version() -> None:
     lines = ["/srv/code/33.0.9 ", "/srv/code/current 33.0.9", "/srv/custom_apps/deck ../apps/deck/1.18.4"]
     moves = nextcloud.nextcloud_moves(code, lines)
     assert nextcloud.nextcloud_said(moves, code) == "Nextcloud 33.0.9 -> 34.0.4, deck 1.18.4 -> 1.18.5"
-    assert nextcloud.not_linked(code, lines) == [] and nextcloud.move_flaws(moves) == []
+    assert nextcloud.not_linked(code, lines) == code and nextcloud.move_flaws(moves) == []
+    # of an app that never was on nothing is in the database
+    state = {"config": {"apps": {"core": {"installed_version": "33"}, "deck": {"enabled": "no"}}}}
+    assert [move["name"] for move in nextcloud.nextcloud_moves(code, lines, state)] == ["Nextcloud"]
+    state["config"]["apps"]["deck"]["installed_version"] = "1.18.4"
+    assert nextcloud.nextcloud_moves(code, lines, state) == nextcloud.nextcloud_moves(code, lines, {"config": {}}) == moves
     assert nextcloud.nextcloud_said([], code).startswith("Nothing moves: Nextcloud 34.0.4")
     assert "its database follows" in nextcloud.nextcloud_said([], code, behind=True)
 

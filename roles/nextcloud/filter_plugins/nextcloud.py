@@ -2,9 +2,9 @@
 
 "{{ upstream_paths | nextcloud_code(server, apps, home) }}"  [{name, artefact, version, archive, path, link, target}]
 "{{ code | not_unpacked(lines, standins) }}"                 those that `find -printf '%p %l\\n'` does not show as what they are
-"{{ code | not_linked(lines) }}"                             those that have no link
+"{{ code | not_linked(lines) }}"                             those that have no link, or one to another version
 "{{ lines | no_longer(code) }}"                              apps with a link that are not in it
-"{{ code | nextcloud_moves(lines) }}"                        those whose link is to another version, with `from`
+"{{ code | nextcloud_moves(lines, state) }}"                 those whose link is to another version, with `from`, but for apps that never were on
 "{{ moves | nextcloud_said(code, behind) }}"                 "Nextcloud 33.0.9 -> 34.0.4, calendar 6.1 -> 6.3"
 "{{ moves | move_flaws }}"                                   why Nextcloud would not go there; empty if it would
 "{{ state | enabled_of(apps) }}"                             those of them that are on
@@ -65,15 +65,20 @@ def _links(lines: Iterable[str]) -> dict[str, str]:
 
 def not_linked(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[Mapping[str, str]]:
     there = _links(lines)
-    return [place for place in code if place["link"] not in there]
+    return [place for place in code if there.get(place["link"]) != place["target"]]
 
 
-def nextcloud_moves(code: Iterable[Mapping[str, str]], lines: Iterable[str]) -> list[dict[str, str]]:
+def nextcloud_moves(
+    code: Iterable[Mapping[str, str]], lines: Iterable[str], state: Mapping[str, Any] | None = None
+) -> list[dict[str, str]]:
+    """An app that never was on has nothing in the database: it is linked anew. Without a state, each may have."""
     there = _links(lines)
+    apps = (state or {}).get("config", {}).get("apps") or {}
     return [
         {**place, "from": PurePosixPath(there[place["link"]]).name}
         for place in code
         if there.get(place["link"], place["target"]) != place["target"]
+        and (not apps or place["name"] == "Nextcloud" or "installed_version" in apps.get(place["name"], {}))
     ]
 
 
