@@ -604,7 +604,7 @@ class TestLeaving:
         assert f"leo left: shut out from now on, all kept as it was. To bring one back, state: present until {day}" in said
 
         member(LEAVES, mail=True)
-        assert mail_host.check_output("cat /run/ended") == "once"
+        assert set(mail_host.check_output("cat /run/ended").split()) == {"once"}  # by either run
         assert mail_host.run(f"ls {self.RECEIPTS}/unsent").stdout == ""
         text = mail_host.check_output("cat /run/sink/leo@stranger.test")
         message = email.message_from_string(text, policy=email.policy.default)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from conftest import Clients, until
+from conftest import Clients, playbook, until
 from testinfra.host import Host
 
 # certificate: the host that has it, and whatever serves it there; the web server of the mail domains' policy is one of them
@@ -43,3 +45,20 @@ def test_the_zone_s_promise_holds_after_it(clients: Clients) -> None:
     """posttls-finger verifies by DANE alone: the TLSA record in the signed zone against the key that is served."""
     found = clients.run("posttls-finger", "-c", "-l", "dane-only", clients.domain)
     assert "Verified TLS connection established" in found.text, found.text
+
+
+def test_what_the_registrar_has_to_know_is_said_and_whether_it_does(world: Host, coop: dict[str, Host], domain: str) -> None:
+    def parents() -> dict[str, str]:
+        return dict(re.findall(r"domain: (\S+)\n +parent: '?([a-z ]+)", playbook("ds")))
+
+    assert parents() == {domain: "publishes it", "famille.test": "publishes it"}
+    kept = "/var/lib/knot/ds/famille.test.ds"
+    serve = "touch /etc/knot/zones/test.zone && knotc -f -b zone-reload test && unbound-control -q flush_zone famille.test"
+    world.check_output(f"cp -p {kept} /tmp/kept.ds && : >{kept} && {serve}")
+    try:
+        ask = "kdig +short @127.0.0.1 DS famille.test"
+        until("a parent without it", lambda: not coop["dyle"].check_output(ask), 60)
+        assert parents() == {domain: "publishes it", "famille.test": "publishes none"}
+    finally:
+        world.check_output(f"cp -p /tmp/kept.ds {kept} && {serve}")
+    until("it again", lambda: coop["dyle"].check_output(ask), 60)
