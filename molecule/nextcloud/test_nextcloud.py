@@ -482,18 +482,6 @@ def test_an_app_can_be_a_plans_or_nobodys_and_the_portals_secret_another(host, r
     assert host.run("systemctl list-unit-files --no-legend 'nextcloud-push*'").stdout == ""
 
 
-def test_an_app_that_does_not_fit_is_said_and_gives_way_to_one_that_does(host, role, occ, standin):
-    apps = {"nextcloud_apps": [{"name": name} for name in ("calendar", "contacts", "notes", "notify_push", "user_oidc")]}
-    run = role(**apps, **pins(nextcloud_app_notes="0.1"))
-    assert run.returncode != 0 and "it is not compatible with this version of the server" in plain(run), plain(run)
-    assert "Link what is new" in changes(role(**apps))
-    assert "notes" in json.loads(occ("app:list", "--output=json").stdout)["enabled"]
-    # now it has a past, and there is no way back
-    run = role(**apps, **pins(nextcloud_app_notes="0.1"))
-    assert run.returncode != 0 and re.search(r"notes [0-9.]+ -> 0.1: playbooks/upgrade.yml brings it there", plain(run)), plain(run)
-    changes(role())
-
-
 def test_what_somebody_changed_is_put_back(host, role, occ, get):
     occ("config:system:set", "loglevel", "--value=0", "--type=integer")  # declared, so it never counts
     occ("config:system:set", "defaultapp", "--value=calendar")  # declared by nobody
@@ -534,6 +522,18 @@ def test_what_somebody_changed_is_put_back(host, role, occ, get):
     assert now["config"]["apps"]["contacts"]["enabled"] == "yes" and get("/custom_apps/contacts/img/app.svg").status == 200
     assert now["provider"]["scope"] == "openid email profile" and since(host, "nextcloud-push")
     assert now["admin"]["email"] == "postmaster@coop.test"
+
+
+def test_an_app_that_does_not_fit_is_said_and_gives_way_to_one_that_does(host, role, occ, standin):
+    apps = {"nextcloud_apps": [{"name": name} for name in ("calendar", "contacts", "notes", "notify_push", "user_oidc")]}
+    run = role(**apps, **pins(nextcloud_app_notes="0.1"))
+    assert run.returncode != 0 and "it is not compatible with this version of the server" in plain(run), plain(run)
+    assert "Link what is new" in changes(role(**apps))
+    assert "notes" in json.loads(occ("app:list", "--output=json").stdout)["enabled"]
+    # now it has a past, and there is no way back
+    run = role(**apps, **pins(nextcloud_app_notes="0.1"))
+    assert run.returncode != 0 and re.search(r"notes [0-9.]+ -> 0.1: playbooks/upgrade.yml brings it there", plain(run)), plain(run)
+    changes(role())
 
 
 def test_an_app_that_works_for_all_or_not_at_all_is_nobodys_alone(host, role, everything):
