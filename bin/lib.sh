@@ -97,6 +97,8 @@ find_python() {
 virtual_environment() {
   local stamp python
   stamp=$(sha256sum <"$root/requirements.txt")
+  exec 8>"$run/environment.lock"
+  flock 8 # a second run waits for it
   if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
     python=$(find_python)
     rm -rf "$venv"
@@ -105,6 +107,7 @@ virtual_environment() {
       >"$run/pip.log" 2>&1 || { tail -n 20 "$run/pip.log" >&2; die "pip could not install requirements.txt" "see pip's lines above"; }
     printf '%s' "$stamp" >"$venv/stamp"
   fi
+  exec 8>&-
   export PATH="$venv/bin:$root/bin:$PATH"
 }
 
@@ -173,13 +176,16 @@ no_bridge() {
 
 # One apt cache for all containers; downloads stay on the machine between runs
 apt_cache() {
+  exec 8>"$run/apt.lock"
+  flock 8 # another checkout may find them missing at the same time
   network perron 53 fd53:c00b::/64
   network perron-roles 54 fd53:c00b:0:54::/64
-  exec 8>"$run/apt.lock"
-  flock 8 # another checkout may find it missing at the same time
   "$root/bin/container" cache perron-apt 8>&-
   exec 8>&-
 }
+
+# tests_lock CHECKOUT: held by each bin/test at work in it
+tests_lock() { echo "$run/tests-$(printf '%s' "$1" | sha256sum | cut -c1-8).lock"; }
 
 # As bin/podman does, in the mount namespace that it keeps, where there is one
 where_podman_lives() {

@@ -425,7 +425,13 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
     if coop.get("coop_grace_days", 0) < 0:
         inventory.find(f"{inventory.place(host, 'coop_grace_days')}coop_grace_days: write a number of days, 0 or more", host)
     if "admin_networks" in coop:
-        _networks(inventory, host, "admin_networks", coop["admin_networks"])
+        for network in _networks(inventory, host, "admin_networks", coop["admin_networks"]):
+            if not network.prefixlen:
+                inventory.find(
+                    f"{inventory.place(host, 'admin_networks')}admin_networks: {network} is everybody, whom no host would ban any more; "
+                    "list the networks that sysadmins come from",
+                    host,
+                )
     if "datacenter" not in coop:
         return []
     country = coop["datacenter"]["country"]

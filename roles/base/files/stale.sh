@@ -1,7 +1,8 @@
+# shellcheck shell=sh
 # stale.sh [restart]: says which units still go by what they read before it was replaced, as the run that did so was killed
 # before it restarted them. What a unit goes by it says itself, in its file or drop-in: X-Reads= and patterns of files.
 # No program of the host's: it is a part of what base asks anyhow.
-cd /etc/systemd/system
+cd /etc/systemd/system || exit
 grep -ls '^X-Reads=' ./*.service ./*.service.d/*.conf | while read -r file; do
   unit=${file#./}
   unit=${unit%%.service*}.service
