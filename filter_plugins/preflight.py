@@ -428,8 +428,8 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
         for network in _networks(inventory, host, "admin_networks", coop["admin_networks"]):
             if not network.prefixlen:
                 inventory.find(
-                    f"{inventory.place(host, 'admin_networks')}admin_networks: {network} is everybody, whom no host would ban any more; "
-                    "list the networks that sysadmins come from",
+                    f"{inventory.place(host, 'admin_networks')}admin_networks: {network} is everybody, whom nobody would ban "
+                    "any more; list the networks that sysadmins come from",
                     host,
                 )
     if "datacenter" not in coop:

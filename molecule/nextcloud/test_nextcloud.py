@@ -532,7 +532,7 @@ def test_an_app_that_does_not_fit_is_said_and_gives_way_to_one_that_does(host, r
     assert "notes" in json.loads(occ("app:list", "--output=json").stdout)["enabled"]
     # now it has a past, and there is no way back
     run = role(**apps, **pins(nextcloud_app_notes="0.1"))
-    assert run.returncode != 0 and re.search(r"notes [0-9.]+ -> 0.1: playbooks/upgrade.yml brings it there", plain(run)), plain(run)
+    assert run.returncode != 0 and re.search(r"notes [0-9.]+ -> 0.1: playbooks/upgrade.yml brings it", plain(run)), plain(run)
     changes(role())
 
 

@@ -147,7 +147,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "no network": (everywhere(admin_networks=["10.0.0.1/8"]), "admin_networks: '10.0.0.1/8' is no network"),
     "nobody's SSH": (everywhere(admin_networks=[]), "admin_networks: is empty; list at least one network"),
-    "everybody's SSH": (everywhere(admin_networks=["::/0"]), "admin_networks: ::/0 is everybody, whom no host would ban any more"),
+    "everybody's SSH": (everywhere(admin_networks=["::/0"]), "admin_networks: ::/0 is everybody, whom"),
     "documentation, network": (everywhere(admin_networks=["198.51.100.0/28"]), "198.51.100.0/28 is a network of documentation"),
     "time zone": (everywhere(coop_timezone="Europe/Brussel"), "coop_timezone: 'Europe/Brussel' is no time zone"),
     "a plan without size": (everywhere(coop_plans={"basic": {}}), "coop_plans.basic: needs a size; write {quota_gib: 5}"),

@@ -4,7 +4,7 @@
 "{{ code | not_unpacked(lines, standins) }}"                 those that `find -printf '%p %l\\n'` does not show as what they are
 "{{ code | not_linked(lines) }}"                             those that have no link, or one to another version
 "{{ lines | no_longer(code) }}"                              apps with a link that are not in it
-"{{ code | nextcloud_moves(lines, state) }}"                 those whose link is to another version, with `from`, but for apps that never were on
+"{{ code | nextcloud_moves(lines, state) }}"                 those whose link is to another version, with `from`
 "{{ moves | nextcloud_said(code, behind) }}"                 "Nextcloud 33.0.9 -> 34.0.4, calendar 6.1 -> 6.3"
 "{{ moves | move_flaws }}"                                   why Nextcloud would not go there; empty if it would
 "{{ state | enabled_of(apps) }}"                             those of them that are on
