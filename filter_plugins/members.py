@@ -682,7 +682,8 @@ def welcome_messages(
     """The welcome messages that the spool's lines (dn<TAB>password, the last of a dn counts) ask for.
 
     `templates`: by language, see `_template`; `by_mail`: whether there is a mail host at all. Returns `messages`
-    ({id, sender, recipient, subject, body}); `unreachable`, logins whose random password nobody can be sent; `spool`, the lines that still wait for something.
+    ({id, sender, recipient, subject, body}); `unreachable`, logins whose random password nobody can be sent; `spool`, the
+    lines that still wait for something.
     """
     waiting = dict(line.split("\t", 1) for line in spool.splitlines() if "\t" in line)
     members = {entry["dn"].lower(): entry for entry in map(_lists, current)}
