@@ -94,6 +94,17 @@ def test_a_renewal_keeps_the_key_and_reloads_the_consumers(host):
         assert not host.file("/run/reloaded").exists
 
 
+def test_what_is_near_its_end_is_renewed_by_what_the_timer_starts(host):
+    days = "sed -i 's/^RENEW_DAYS=.*/RENEW_DAYS={}/' /etc/dehydrated/config"
+    (kept,) = re.findall(r"^RENEW_DAYS=(\d+)$", host.file("/etc/dehydrated/config").content_string, re.M)
+    assert host.check_output("systemctl show --value -p Triggers certificates.timer") == "certificates.service"
+    before = serial(host), serial(host, "directory")
+    with changed(host, days.format(3650), days.format(kept)):  # as if ten years before the end were late
+        host.check_output("systemctl start certificates.service")
+    assert not {serial(host), serial(host, "directory")} & set(before)
+    assert host.check_output("certificates due") == ""
+
+
 def test_a_consumer_that_failed_to_reload_is_seen_and_tried_again(host):
     reload = f"{SERVED}/reload.d/test"
     with changed(host, f"printf '#!/bin/sh\nexit 3\n' >{reload}; chmod 755 {reload}", f"rm -f {reload}"):

@@ -443,6 +443,16 @@ class TestTiles:
             assert browser.get(f"/static/languages/{language}.json").json["tile_app"] == word
 
 
+class TestLook:
+    def test_it_bears_the_cooperatives_name_colour_and_logo(self, browser: Browser) -> None:
+        page = browser.get("/")
+        assert "<span>Coopérative d'essai</span>" in unescape(page.text)
+        (style,) = re.findall(r'href="([^"]*/coop\.css[^"]*)"', page.text)
+        assert "--coop: #7a1f2b" in browser.get(style).text
+        logos = set(re.findall(r'(?:src|href)="([^"]*/logo\.svg[^"]*)"', page.text))
+        assert logos and all("<title>essai</title>" in browser.get(logo).text for logo in logos)
+
+
 class TestConfiguration:
     def test_a_run_that_changes_nothing_saves_nothing(self, host: Any) -> None:
         directory = "/var/lib/portal/configurations"

@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from axe_core_python.selenium import Axe
@@ -136,6 +137,10 @@ class Browser:
 
     def keep(self, name: str) -> None:
         """Save what the page looks like."""
+        # whatever page it is, it asks nobody but the cooperative
+        domain = ".".join(str(urlsplit(self.driver.current_url).hostname).split(".")[-2:])
+        strangers = {host for host in self.hosts_asked() if host and not f".{host}".endswith(f".{domain}")}
+        assert not strangers, f"{self.driver.current_url} loads from {strangers}"
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         for width in self.widths():
             self.driver.save_screenshot(str(SCREENSHOTS / f"{name}-{width}.png"))

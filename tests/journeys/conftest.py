@@ -253,6 +253,7 @@ CAST = {
     "lou": ("Maes", "fr", "", "present"),
     "maud": ("Willems", "de", "", "present"),
     "nora": ("Claes", "nl", "", "present"),  # who leaves
+    "otto": ("Jacobs", "nl", "", "present"),  # who forgets, and is reached elsewhere
 }
 
 
@@ -271,6 +272,7 @@ def members(domain: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
             "login": f"{name}{run}", "mail": f"{name}{run}@{home or domain}", "given_name": name.title(), "family_name": family,
             "language": language, "password": new_password(), "state": state,
             "aliases": f"anna.dupont.{run}@{domain}" if name == "anna" else "",
+            "contact": "victor@stranger.test" if name == "otto" else "",
         }
         for name, (family, language, home, state) in CAST.items()
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import COOP_HOSTS, Clients, token, until
+from conftest import COOP_HOSTS, Clients, evaluated, playbook, token, until
 from testinfra.host import Host
 
 # What anybody may reach, by host: as group_vars' manifests have it, said here once more on purpose
@@ -73,6 +73,31 @@ def test_who_gets_out_of_the_mail_host(mail_host: Host, inventory: dict[str, Any
     assert not connects(mail_host, "root", stranger, 25)
     assert not connects(mail_host, "vmail", stranger, 25)
     assert not connects(mail_host, "postfix", inventory["world"][family], 14000), "nor the listed one elsewhere"
+
+
+@pytest.mark.parametrize("family", ["host_ipv4", "host_ipv6"])
+def test_the_cloud_gets_out_to_the_cooperative_s_own_hosts_alone(
+    coop: dict[str, Host], inventory: dict[str, Any], clients: Clients, family: str
+) -> None:
+    stranger = clients.world.run(f"dig +short mx.stranger.test {'A' if family == 'host_ipv4' else 'AAAA'}").stdout.strip()
+    assert connects(coop["dyle"], "nextcloud", inventory["meuse"][family], 5432), "the listed one must"
+    assert not connects(coop["dyle"], "nextcloud", stranger, 25)
+    assert not connects(coop["dyle"], "nextcloud", inventory["world"][family], 14000)
+
+
+def test_what_is_published_of_the_ways_out_and_of_backups_is_what_there_is(inventory: dict[str, Any]) -> None:
+    ours = {
+        inventory[name][family] + length
+        for name in COOP_HOSTS
+        for family, length in (("host_ipv4", "/32"), ("host_ipv6", "/128"))
+    }
+    (rules,) = evaluated("nextcloud", "{{ firewall_rules.output | selectattr('service', 'equalto', 'nextcloud') }}").values()
+    assert rules and {place for rule in rules for place in rule["destinations"]} <= ours
+    said = playbook("firewall", "--tags", "published")
+    assert all(rule["why"] and rule["why"] in said for rule in rules), said
+    jobs = playbook("backup")
+    for service in ("directory", "dns", "mail", "nextcloud", "portal", "webmail"):
+        assert f"service: {service}\n" in jobs, jobs
 
 
 @pytest.mark.parametrize(

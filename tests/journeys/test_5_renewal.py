@@ -47,6 +47,30 @@ def test_the_zone_s_promise_holds_after_it(clients: Clients) -> None:
     assert "Verified TLS connection established" in found.text, found.text
 
 
+def test_a_rolled_key_is_one_that_the_zone_promised_ahead(clients: Clients, mail_host: Host) -> None:
+    """As the handbook has it: roll, then have the zone promise the next one."""
+
+    def promised() -> set[str]:
+        lines = clients.run("dig", "+short", f"_25._tcp.{clients.server}", "TLSA").text.splitlines()
+        return {"".join(line.split()[3:]).lower() for line in lines if line.startswith("3 1 1 ")}
+
+    def served() -> str:
+        shown = f"openssl s_client -connect {clients.server}:25 -starttls smtp </dev/null 2>/dev/null"
+        key = "openssl x509 -noout -pubkey | openssl pkey -pubin -outform DER"
+        return clients.world.check_output(f"{shown} | {key} | sha256sum").split()[0]
+
+    before, old = promised(), served()
+    assert len(before) == 2 and old in before
+    rolled = mail_host.run("certificates roll mail")
+    assert rolled.rc == 0, rolled.stdout + rolled.stderr
+    (standby,) = before - {old}
+    until("the standby is served", lambda: served() == standby)
+    found = clients.run("posttls-finger", "-c", "-l", "dane-only", clients.domain)
+    assert "Verified TLS connection established" in found.text, found.text
+    playbook("dns")
+    until("the next standby beside it", lambda: len(promised()) == 2 and old not in promised() and standby in promised(), 60)
+
+
 def test_what_the_registrar_has_to_know_is_said_and_whether_it_does(world: Host, coop: dict[str, Host], domain: str) -> None:
     def parents() -> dict[str, str]:
         return dict(re.findall(r"domain: (\S+)\n +parent: '?([a-z ]+)", playbook("ds")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import zipfile
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_no_password_gets_around_the_portal(clients: Clients, members: dict[str,
             "-u", f"{anna.login}:{anna.password}", cloud + path,
         )  # fmt: skip
         assert said.text == "401", (path, said.text)
+    # nor by Nextcloud's own form, which is there for whoever asks for it
+    ask = ("curl", "-sS", "--cookie", "/run/around", "--cookie-jar", "/run/around")
+    clients.world.run("rm -f /run/around")
+    shown = clients.run(*ask, f"{cloud}login?direct=1")
+    fields = {"user": anna.login, "password": anna.password, "timezone": "", "timezone_offset": "", "rememberme": "1"}
+    fields |= {"requesttoken": "".join(re.findall(r'data-requesttoken="([^"]+)"', shown.text)[:1])}
+    form = [word for name, value in fields.items() for word in ("--data-urlencode", f"{name}={value}")]
+    clients.run(*ask, "--header", f"Origin: {cloud.rstrip('/')}", *form, f"{cloud}login?direct=1")
+    said = clients.run(
+        *ask, "-o", "/dev/null", "-w", "%{http_code}", "-H", "OCS-APIRequest: true", f"{cloud}ocs/v2.php/cloud/user?format=json"
+    )
+    assert said.text == "401", said.text
 
 
 def test_signing_out_on_either_side_ends_both(members: dict[str, Member], server: str, cloud: str, portal: str) -> None:

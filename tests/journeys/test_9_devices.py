@@ -85,6 +85,13 @@ def test_apples_profiles_drive_a_login(world: Host, clients: Clients, page: Brow
     assert incoming["UseSSL"] and incoming["Username"] == phone.mail
     url = f"imaps://{incoming['HostName']}:{incoming['PortNumber']}/"
     assert clients.run("curl", "-sS", "--user", f"{incoming['Username']}:{phone.password}", url).code == 0
+    outgoing = {key.removeprefix("OutgoingMailServer"): value for key, value in account.items()}
+    sent = clients.swaks(
+        "--server", outgoing["HostName"], "--port", str(outgoing["PortNumber"]), "--tls-on-connect", "--tls-verify-host",
+        "--auth", "PLAIN", "--auth-user", outgoing["Username"], "--auth-password", phone.password,
+        "--from", account["EmailAddress"], "--to", phone.mail, "--header", f"Subject: {token()}",
+    )  # fmt: skip
+    assert outgoing["UseSSL"] and sent.code == 0, sent.text
     for kind, values in zip(("CalDAV", "CardDAV"), accounts(world, f"{link[0]}/calendar.mobileconfig"), strict=True):
         assert values[f"{kind}Username"] == phone.login
         found = clients.run(
