@@ -1,7 +1,7 @@
 """A member's browser, as small as it can be, run on `world` by bench.py; the figures it prints are seconds.
 
     member.py sign-in PORTAL LOGIN TIMES                  TIMES sign-ins at the portal, two at a time: all of them
-    member.py first CLOUD LOGIN TIMES                     LOGIN0, LOGIN1 … at the cloud, twenty at a time: all, and the slowest
+    member.py first CLOUD LOGIN TIMES                     LOGIN0, LOGIN1 … at the cloud, all at once: all, and the slowest
     member.py files CLOUD LOGIN PLAIN LOGIN               medians of the sign-in page and two lists of 1 000 files, and the
                                                           uploads before: of the cloud and of a plain one
     member.py inbox PORTAL WEBMAIL PLAIN LOGIN TIMES      medians of the inbox behind the portal, and of a plain Roundcube's
@@ -160,7 +160,7 @@ def main() -> None:
     elif what == "first":
         cloud, login, times = given
         began = time.monotonic()
-        with ThreadPoolExecutor(20) as pool:
+        with ThreadPoolExecutor(int(times)) as pool:
             each = list(pool.map(lambda number: enter(cloud, f"{login}{number}", password), range(int(times))))
         print(time.monotonic() - began, max(each), sep="\n")
     elif what == "files":
