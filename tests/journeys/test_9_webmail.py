@@ -47,9 +47,18 @@ def test_signed_in_at_the_portal_there_is_no_second_prompt(
         person.open(webmail)
         inbox(person)
         until("the message in the list", lambda: subject in person.text())
+        room = "return document.querySelector('#quotadisplay').textContent"
+        until("how full the mailbox is", lambda: "%" in person.driver.execute_script(room))
         person.keep("webmail-inbox")
         assert person.hosts_asked() <= {webmail.split("/")[2]}
         assert person.driver.find_element("css selector", "html").get_attribute("lang") == "fr"
+
+
+def test_it_speaks_english_too(members: dict[str, Member], server: str, webmail: str, portal: str) -> None:
+    with browser(server, "en") as person:
+        sign_in(person, members["chloe"], webmail, portal)
+        until("its words", lambda: {"Inbox", "Compose", "Settings"} <= set(person.text().split()))
+        assert person.driver.find_element("css selector", "html").get_attribute("lang") == "en"
 
 
 def test_a_reply_with_an_attachment_reaches_a_stranger(
