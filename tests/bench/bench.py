@@ -3,10 +3,12 @@
 Each comparison runs both sides in one go on the same machine:
   lab      the lab from nothing, against apt alone installing the same packages in as many fresh containers
   site     the second run of site.yml, against the same run under Ansible's stock configuration
-  members  member.yml with 2 000 members, against ldapadd of the same entries; a second run of it; and site.yml with them and without
+  members  member.yml with 2 000 members, against ldapadd of the same entries; a second run of it; and site.yml with and
+           without them
   portal   sign-ins at the portal, against as many verifications of a password alone; and a run of its role that changes nothing
-  cloud    200 of 2 000 members sign in at the cloud for the first time, at once; then its sign-in page, uploads and lists of files,
-           against the same Nextcloud as Debian's packages run it, without a cache; and a run of its role that changes nothing
+  cloud    200 of 2 000 members sign in at the cloud for the first time, at once; then its sign-in page, uploads and lists of
+           files, against the same Nextcloud as Debian's packages run it, without a cache; and a run of its role that
+           changes nothing
   webmail  an inbox of 10 000 messages behind the portal, against a plain Roundcube beside it on the same host
 """
 
