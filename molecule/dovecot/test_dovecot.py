@@ -64,8 +64,10 @@ def auth(host, member, password=PASSWORD):
 @pytest.fixture(scope="module", autouse=True)
 def began(host):
     """Empty mailboxes, also when the tests run again on the same host; gives the journal's cursor."""
-    host.check_output("systemctl stop dovecot; rm -rf /srv/mail/* /run/sink/*; systemctl start dovecot")
-    return host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
+    host.check_output("systemctl stop dovecot; rm -rf /srv/mail/* /run/sink/*")
+    cursor = host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
+    host.check_output("systemctl start dovecot")
+    return cursor
 
 
 class Imap(imaplib.IMAP4):
@@ -539,6 +541,8 @@ def test_a_broken_script_and_one_that_runs_programs_are_refused(sieve):
 def test_nobody_notifies_in_the_name_of_another(sieve):
     notify = 'require "enotify"; notify :from "ann@coop.test" "mailto:far@stranger.test";'
     assert sieve("bob", notify).startswith("NO")
+    for name in ("reject", "ereject"):
+        assert sieve("bob", f'require "{name}"; {name} "in the name of postmaster";').startswith("NO")
     # what else is Pigeonhole's stays
     assert sieve("bob", 'require ["fileinto", "imap4flags", "vacation", "duplicate"]; keep;').startswith("OK")
 

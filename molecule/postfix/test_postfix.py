@@ -6,6 +6,7 @@ import re
 import shlex
 import smtplib
 import socket
+import subprocess
 import time
 from email.message import EmailMessage
 
@@ -20,8 +21,10 @@ SUBJECTS = (f"message-{time.time_ns()}-{number}" for number in itertools.count()
 @pytest.fixture(scope="module", autouse=True)
 def began(host):
     """Empty mailboxes and queue, also when the tests run again on the same host; gives the journal's cursor."""
-    host.check_output("systemctl restart dovecot postfix filter; postsuper -d ALL; rm -rf /srv/mail/* /run/sink/*")
-    return host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
+    host.check_output("systemctl restart dovecot filter; systemctl stop postfix; postsuper -d ALL; rm -rf /srv/mail/* /run/sink/*")
+    cursor = host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
+    host.check_output("systemctl start postfix")
+    return cursor
 
 
 class Smtp(smtplib.SMTP):
@@ -70,6 +73,14 @@ def refusal(smtp, sender, recipient):
             return code, text.decode().split()[0]
     smtp.rset()
     return None
+
+
+def test_a_neighbour_without_an_address_beyond_the_wire_sends_nothing(host, address):
+    (link,) = re.findall(r"fe80:[0-9a-f:]+", host.check_output("ip -6 -brief address show dev eth0 scope link"))
+    route = subprocess.run(["ip", "route", "get", address], check=True, capture_output=True, text=True).stdout
+    with smtplib.SMTP(f"{link}%{re.search(r'dev (\S+)', route)[1]}", 25, "client.stranger.test", 30) as smtp:
+        smtp.ehlo()
+        assert refusal(smtp, "bob@coop.test", "ann@coop.test") == (554, "5.7.1")
 
 
 def arrived(host, member, subject):
