@@ -21,7 +21,9 @@ SUBJECTS = (f"message-{time.time_ns()}-{number}" for number in itertools.count()
 @pytest.fixture(scope="module", autouse=True)
 def began(host):
     """Empty mailboxes and queue, also when the tests run again on the same host; gives the journal's cursor."""
-    host.check_output("systemctl restart dovecot filter; systemctl stop postfix; postsuper -d ALL; rm -rf /srv/mail/* /run/sink/*")
+    host.check_output(
+        "systemctl stop postfix; postsuper -d ALL; systemctl restart dovecot filter; rm -rf /srv/mail/* /run/sink/*"
+    )
     cursor = host.check_output("journalctl -n 0 --show-cursor -o cat").rpartition("cursor: ")[2]
     host.check_output("systemctl start postfix")
     return cursor
