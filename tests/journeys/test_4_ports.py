@@ -96,7 +96,7 @@ def test_what_is_published_of_the_ways_out_and_of_backups_is_what_there_is(inven
     said = playbook("firewall", "--tags", "published")
     assert all(rule["why"] and rule["why"] in said for rule in rules), said
     jobs = playbook("backup")
-    for service in ("directory", "dns", "mail", "nextcloud", "portal", "webmail"):
+    for service in ("directory", "dns_primary", "mail", "nextcloud", "portal", "webmail"):
         assert f"service: {service}\n" in jobs, jobs
 
 
