@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
-from conftest import Clients, playbook, until
+from conftest import Clients, evaluated, playbook, until
 from testinfra.host import Host
 
-# certificate: the host that has it, and whatever serves it there; the web server of the mail domains' policy is one of them
-CONSUMERS = {
-    "mail": ("lesse", (*(("mail", port) for port in (25, 465, 587, 993, 995, 4190)), ("mta-sts", 443))),
-    "directory": ("dyle", (("ldap", 636),)),
-    "nextcloud": ("dyle", (("cloud", 443),)),
-    "portal": ("meuse", (("auth", 443),)),
-    "postgresql": ("meuse", (("postgresql", 5432),)),
-}
-INSIDE = ("directory", "postgresql")  # no stranger reaches these: the host asks itself
+
+class Endpoint(NamedTuple):
+    """What serves a certificate, and whether a stranger reaches it: else the host asks itself."""
+
+    name: str
+    port: int
+    outside: bool
 
 
-@pytest.mark.parametrize("certificate", CONSUMERS)
-def test_every_port_serves_the_renewed_certificate(clients: Clients, coop: dict[str, Host], certificate: str) -> None:
-    name, endpoints = CONSUMERS[certificate]
-    asks = Clients(coop[name], clients.domain) if certificate in INSIDE else clients
+# With the vhosts' names alone: their texts are nginx's
+FACTS = """{{ {
+  'requests': certificates_requests,
+  'vhosts': nginx_vhosts | default([]) | map(attribute='certificate') | map('basename')
+            | zip(nginx_vhosts | default([]) | map(attribute='name')) | list,
+  'listens': dict(house.keys() | zip(house.values() | map(attribute='manifest.listens'))),
+} }}"""
 
-    def serials() -> dict[tuple[str, int], str]:
-        return {(name, port): asks.serial(f"{name}.{clients.domain}", port) for name, port in endpoints}
 
-    before = serials()
-    assert len(set(before.values())) == 1, before
-    assert before[endpoints[0]].startswith("serial="), before
+@functools.cache
+def consumers() -> dict[tuple[str, str], list[Endpoint]]:
+    """By host and certificate: its vhosts, and the ports of the service whose certificate it is. As the manifests have it, so
+    that a service which is new is renewed here without a word; one that needs STARTTLS is `Clients.serial`'s to know."""
+    found = {}
+    for host, facts in evaluated("certificates", FACTS).items():
+        for request in facts["requests"]:
+            listens = facts["listens"].get(request["name"], [])
+            found[host, request["name"]] = [
+                Endpoint(request["names"][0], int(item["port"]), item["from"] == "any")
+                for item in listens
+                if item["proto"] == "tcp"
+            ] + [Endpoint(name, 443, True) for certificate, name in facts["vhosts"] if certificate == request["name"]]
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "certificate" in metafunc.fixturenames:
+        metafunc.parametrize(("name", "certificate"), consumers(), ids="-".join)
+
+
+def test_every_port_serves_the_renewed_certificate(clients: Clients, coop: dict[str, Host], name: str, certificate: str) -> None:
+    inside = Clients(coop[name], clients.domain)
+    endpoints = [endpoint for (host, _), those in consumers().items() if host == name for endpoint in those]
+    its_own = consumers()[name, certificate]
+    assert its_own, "nobody serves it"
+
+    def serials(endpoints: list[Endpoint]) -> dict[Endpoint, str]:
+        with ThreadPoolExecutor(4) as pool:
+            return dict(
+                zip(endpoints, pool.map(lambda at: (clients if at.outside else inside).serial(*at[:2]), endpoints), strict=True)
+            )
+
+    before = serials(endpoints)
+    assert all(serial.startswith("serial=") for serial in before.values()), before
+    (old,) = {before[endpoint] for endpoint in its_own}
 
     renewed = coop[name].run(f"certificates force {certificate}")
     assert renewed.rc == 0, renewed.stdout + renewed.stderr
 
     def served() -> bool:
-        now = set(serials().values())
-        return len(now) == 1 and now != set(before.values())
+        now = set(serials(its_own).values())
+        return len(now) == 1 and now != {old}
 
     until("one new serial on every port", served)
+    others = [endpoint for endpoint in endpoints if endpoint not in its_own]
+    assert serials(others) == {endpoint: before[endpoint] for endpoint in others}, "it was not these that were renewed"
 
 
 def test_the_zone_s_promise_holds_after_it(clients: Clients) -> None:
