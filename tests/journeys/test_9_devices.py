@@ -73,14 +73,19 @@ def accounts(world: Host, url: str) -> list[dict[str, str]]:
     return found
 
 
-def test_apples_profiles_drive_a_login(world: Host, clients: Clients, page: Browser, phone: Member, devices: str) -> None:
-    """Mail's values open the mailbox; those of calendars lead to who asks for a password and names no other way in."""
+@pytest.fixture(scope="module")
+def link(page: Browser, phone: Member, devices: str) -> str:
+    """What the QR code leads to."""
     page.open(devices)
     page.keep("devices")
     assert not page.obstacles()
-    link = re.search(rf"{devices}p/[\w.-]+", page.driver.page_source)
-    assert link
-    (account,) = accounts(world, f"{link[0]}/mail.mobileconfig")
+    found = re.search(rf"{devices}p/[\w.-]+", page.driver.page_source)
+    assert found
+    return found[0]
+
+
+def test_apples_profile_drives_a_login(world: Host, clients: Clients, page: Browser, phone: Member, link: str) -> None:
+    (account,) = accounts(world, f"{link}/mail.mobileconfig")
     incoming = {key.removeprefix("IncomingMailServer"): value for key, value in account.items()}
     assert incoming["UseSSL"] and incoming["Username"] == phone.mail
     url = f"imaps://{incoming['HostName']}:{incoming['PortNumber']}/"
@@ -92,21 +97,68 @@ def test_apples_profiles_drive_a_login(world: Host, clients: Clients, page: Brow
         "--from", account["EmailAddress"], "--to", phone.mail, "--header", f"Subject: {token()}",
     )  # fmt: skip
     assert outgoing["UseSSL"] and sent.code == 0, sent.text
-    for kind, values in zip(("CalDAV", "CardDAV"), accounts(world, f"{link[0]}/calendar.mobileconfig"), strict=True):
-        assert values[f"{kind}Username"] == phone.login
-        found = clients.run(
-            "curl",
-            "-sL",
-            "--write-out",
-            "%{http_code}",
-            "-X",
-            "PROPFIND",
-            f"https://{values[f'{kind}HostName']}/.well-known/{kind.lower()}",
-        )
-        assert found.text.endswith("401"), found.text
-    page.open(link[0])
+    page.open(link)
     page.keep("devices-phone")
     assert not page.obstacles()
+
+
+@pytest.fixture(scope="module")
+def app_password(page: Browser, coop: dict[str, Host], lou: Member, cloud: str) -> str:
+    """The cloud's own, for a program; it knows whom the portal signed in there."""
+    page.open(cloud)
+    page.at(cloud)
+    page.see("#header")
+    return coop["dyle"].check_output("nextcloud-occ user:auth-tokens:add -n %s", lou.login).split()[-1]
+
+
+def propfind(clients: Clients, url: str, login: str, password: str, *what: str) -> str:
+    """What a program of theirs is told there: the answer, and its status behind it."""
+    names = "".join(f"<{name}/>" for name in what)
+    space = 'xmlns="DAV:" xmlns:CalDAV="urn:ietf:params:xml:ns:caldav" xmlns:CardDAV="urn:ietf:params:xml:ns:carddav"'
+    signed_in = ("--user", f"{login}:{password}") if login else ()
+    return clients.run(
+        "curl", "-sSL", "--write-out", "\n%{http_code}", "-X", "PROPFIND", *signed_in, "-H", "Depth: 0",
+        "-H", "Content-Type: application/xml", "--data", f"<propfind {space}><prop>{names}</prop></propfind>", url,
+    ).text  # fmt: skip
+
+
+@pytest.mark.usefixtures("forgiven")
+def test_apples_profile_of_calendars_drives_a_sign_in(
+    world: Host, clients: Clients, phone: Member, app_password: str, link: str
+) -> None:
+    """By its host and its name alone: whoever asks at the host's /.well-known is led on (RFC 6764)."""
+    found = accounts(world, f"{link}/calendar.mobileconfig")
+    for kind, values in zip(("CalDAV", "CardDAV"), found, strict=True):
+        login = values[f"{kind}Username"]
+        assert values[f"{kind}UseSSL"] and login == phone.login and f"{kind}Password" not in values
+        url = f"https://{values[f'{kind}HostName']}:{values[f'{kind}Port']}/.well-known/{kind.lower()}"
+        for name, password, status in (
+            (login, app_password, "207"),
+            (login, app_password[:-1] + ("0" if app_password[-1] != "0" else "1"), "401"),
+            (login, phone.password, "401"),  # which is mail's
+            ("", "", "401"),
+        ):
+            said = propfind(clients, url, name, password, "current-user-principal")
+            assert said.splitlines()[-1] == status, (name == login, status, said)
+
+
+@pytest.mark.usefixtures("forgiven")
+def test_and_finds_what_is_theirs(
+    world: Host, clients: Clients, coop: dict[str, Host], cloud: str, app_password: str, link: str
+) -> None:
+    if coop["dyle"].file("/var/lib/nextcloud/code/current/.stand-in").exists:
+        pytest.skip("not run: no artefact")  # what stands in has no calendars
+    for kind, home in {"CalDAV": "calendar-home-set", "CardDAV": "addressbook-home-set"}.items():
+        (values,) = (account for account in accounts(world, f"{link}/calendar.mobileconfig") if f"{kind}HostName" in account)
+        ask = (values[f"{kind}Username"], app_password)
+        url = f"https://{values[f'{kind}HostName']}/.well-known/{kind.lower()}"
+        for name in ("current-user-principal", f"{kind}:{home}", "resourcetype"):
+            said = propfind(clients, url, *ask, name)
+            assert said.splitlines()[-1] == "207", (url, said)
+            if name != "resourcetype":
+                inside = re.search(rf"<\w+:{name.split(':')[-1]}>\s*<\w+:href>([^<]+)", said)
+                assert inside and f"/{ask[0]}/" in inside[1], said
+                url = cloud + inside[1].lstrip("/")
 
 
 def test_a_revoked_device_is_out_at_once(clients: Clients, world: Host, page: Browser, phone: Member, devices: str) -> None:
