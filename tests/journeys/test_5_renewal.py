@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from conftest import Clients, evaluated, playbook, until
+from conftest import COOP_HOSTS, Clients, evaluated, playbook, until
 from testinfra.host import Host
 
 
@@ -29,53 +28,47 @@ FACTS = """{{ {
 } }}"""
 
 
-@functools.cache
-def consumers() -> dict[tuple[str, str], list[Endpoint]]:
-    """By host and certificate: its vhosts, and the ports of the service whose certificate it is. As the manifests have it, so
+def consumers(host: str) -> dict[str, list[Endpoint]]:
+    """By certificate of the host: its vhosts, and the ports of the service whose certificate it is. As the manifests have it, so
     that a service which is new is renewed here without a word; one that needs STARTTLS is `Clients.serial`'s to know."""
+    (facts,) = evaluated(host, FACTS).values()
     found = {}
-    for host, facts in evaluated("certificates", FACTS).items():
-        for request in facts["requests"]:
-            listens = facts["listens"].get(request["name"], [])
-            found[host, request["name"]] = [
-                Endpoint(request["names"][0], int(item["port"]), item["from"] == "any")
-                for item in listens
-                if item["proto"] == "tcp"
-            ] + [Endpoint(name, 443, True) for certificate, name in facts["vhosts"] if certificate == request["name"]]
+    for request in facts["requests"]:
+        listens = [item for item in facts["listens"].get(request["name"], []) if item["proto"] == "tcp"]
+        found[request["name"]] = [
+            *(Endpoint(request["names"][0], int(item["port"]), item["from"] == "any") for item in listens),
+            *(Endpoint(name, 443, True) for certificate, name in facts["vhosts"] if certificate == request["name"]),
+        ]
+        assert found[request["name"]], f"nobody serves {request}"
     return found
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "certificate" in metafunc.fixturenames:
-        metafunc.parametrize(("name", "certificate"), consumers(), ids="-".join)
+@pytest.mark.parametrize("name", COOP_HOSTS)
+def test_every_port_serves_the_renewed_certificate(clients: Clients, coop: dict[str, Host], name: str) -> None:
+    served, inside = consumers(name), Clients(coop[name], clients.domain)
 
+    def serial(at: Endpoint) -> str:
+        return (clients if at.outside else inside).serial(at.name, at.port)
 
-def test_every_port_serves_the_renewed_certificate(clients: Clients, coop: dict[str, Host], name: str, certificate: str) -> None:
-    inside = Clients(coop[name], clients.domain)
-    endpoints = [endpoint for (host, _), those in consumers().items() if host == name for endpoint in those]
-    its_own = consumers()[name, certificate]
-    assert its_own, "nobody serves it"
-
-    def serials(endpoints: list[Endpoint]) -> dict[Endpoint, str]:
+    def serials() -> dict[str, set[str]]:
+        """By certificate; one, where all of its endpoints are of one mind."""
         with ThreadPoolExecutor(4) as pool:
-            return dict(
-                zip(endpoints, pool.map(lambda at: (clients if at.outside else inside).serial(*at[:2]), endpoints), strict=True)
-            )
+            return {certificate: set(pool.map(serial, endpoints)) for certificate, endpoints in served.items()}
 
-    before = serials(endpoints)
-    assert all(serial.startswith("serial=") for serial in before.values()), before
-    (old,) = {before[endpoint] for endpoint in its_own}
+    before = serials()
+    assert all(len(found) == 1 and min(found).startswith("serial=") for found in before.values()), before
+    first, *others = served
+    for renewed in ([first], others):
+        done = coop[name].run(f"certificates force {' '.join(renewed)}")
+        assert done.rc == 0, done.stdout + done.stderr
 
-    renewed = coop[name].run(f"certificates force {certificate}")
-    assert renewed.rc == 0, renewed.stdout + renewed.stderr
+        def as_asked(renewed: list[str] = renewed, before: dict[str, set[str]] = before) -> bool:
+            now = serials()
+            new = [certificate for certificate, found in now.items() if found != before[certificate]]
+            return new == renewed and all(len(found) == 1 for found in now.values())
 
-    def served() -> bool:
-        now = set(serials(its_own).values())
-        return len(now) == 1 and now != {old}
-
-    until("one new serial on every port", served)
-    others = [endpoint for endpoint in endpoints if endpoint not in its_own]
-    assert serials(others) == {endpoint: before[endpoint] for endpoint in others}, "it was not these that were renewed"
+        until(f"a new serial on every port of {renewed}, and of no other", as_asked)
+        before = serials()
 
 
 def test_the_zone_s_promise_holds_after_it(clients: Clients) -> None:
