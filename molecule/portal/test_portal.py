@@ -394,7 +394,7 @@ class TestFaults:
             began = time.monotonic()
             answer = browser.sign_in("ann", PASSWORD, page)
             assert time.monotonic() - began < 10
-            said = answer.status in (500, 502, 503) and "Een ogenblik" in answer.text
+            said = answer.status in (500, 502, 503) and "Un instant" in answer.text and "Een ogenblik" not in answer.text
             assert said or answer.error in ("6", "7", "8"), (answer.status, answer.error, answer.text[:2000])
         finally:
             host.check_output(f"systemctl start {unit}")
@@ -403,8 +403,9 @@ class TestFaults:
     def test_the_page_meanwhile_has_a_policy_that_its_style_passes(self, browser: Browser) -> None:
         """The web server's own: it sends no policy at this name, as the portal sends one for each of its pages."""
         assert "content-security-policy" in browser.get("/").headers
-        answer = browser.get("/static/coop/unavailable.html")
-        assert answer.status == 200
+        answer = browser.get("/static/coop/unavailable.nl.html")
+        assert answer.status == 200 and '<html lang="nl">' in answer.text and "Een ogenblik" in answer.text
+        assert "Un instant" not in answer.text
         head, _, rest = answer.text.partition('<meta http-equiv="Content-Security-Policy" content="default-src \'self\'">')
         assert rest, answer.text
         assert "<link" in rest and "<link" not in head, "it holds for what comes after"
