@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from axe_core_python.selenium import Axe
@@ -61,6 +61,11 @@ class Browser:
         text: str = self.driver.execute_script("return document.body ? document.body.innerText : ''")
         return text
 
+    def status(self) -> int:
+        """With which the page was answered."""
+        status: int = self.driver.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus")
+        return status
+
     def read(self, words: str, seconds: float = 20) -> None:
         """Wait until the page, or a field of it, says that."""
         placeholders = "return [...document.querySelectorAll('[placeholder]')].map(field => field.placeholder).join(' ')"
@@ -92,6 +97,22 @@ class Browser:
         """Is somebody signed in at the portal?"""
         self.open(portal)
         return not self.driver.find_elements(By.CSS_SELECTOR, "input[name=password]")
+
+    def code_for(self, portal: str, service: str, back: str, **more: str) -> str:
+        """The code with which the portal sends who is signed in back to that service, which does not get it."""
+        self.driver.execute_cdp_cmd("Network.enable", {})  # type: ignore[no-untyped-call]
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": [f"{back}*"]})  # type: ignore[no-untyped-call]
+        asked = {"response_type": "code", "client_id": service, "redirect_uri": back, "scope": "openid profile email"}
+        asked |= {"state": "x", "nonce": "y"} | more
+        self.driver.execute_script("location = arguments[0]", f"{portal}oauth2/authorize?{urlencode(asked)}")
+        self.at(back)
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})  # type: ignore[no-untyped-call]
+        return parse_qs(urlsplit(self.driver.current_url).query)["code"][0]
+
+    def cookies(self) -> dict[str, str]:
+        """All that it has, of every site."""
+        found = self.driver.execute_cdp_cmd("Network.getAllCookies", {})["cookies"]  # type: ignore[no-untyped-call]
+        return {cookie["name"]: cookie["value"] for cookie in found}
 
     def register_second_factor(self, portal: str) -> str:
         """Register a code app, as who is signed in; its secret."""

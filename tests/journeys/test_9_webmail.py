@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from browser import Browser, browser
 from conftest import Clients, Member, becomes, token, until
 from testinfra.host import Host
@@ -158,19 +157,3 @@ def test_a_suspended_member_is_out_within_a_minute(members: dict[str, Member], s
             person.open(f"{webmail}?_task=settings&_action=identities")
             assert not person.driver.find_elements("css selector", "#identities-table"), person.text()
             assert not out(other, webmail, portal)
-
-
-@pytest.mark.fault
-def test_without_the_database_a_page_says_so_and_webmail_comes_back_by_itself(
-    coop: dict[str, Host], members: dict[str, Member], server: str, webmail: str, portal: str
-) -> None:
-    with browser(server) as person:
-        sign_in(person, members["anna"], webmail, portal)
-        coop["meuse"].check_output("systemctl stop postgresql@17-main")
-        try:
-            said = person.open(f"{webmail}?_task=mail")
-            person.keep("webmail-unavailable")
-            assert "La messagerie web ne répond pas" in said, said
-        finally:
-            coop["meuse"].check_output("systemctl start postgresql@17-main")
-        inbox(person, 30)

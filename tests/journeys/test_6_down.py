@@ -1,0 +1,99 @@
+"""What members sign in with is down: the page says so in their language, sends nobody in circles, and is back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from browser import Browser, browser
+from conftest import Member, until
+from test_9_webmail import inbox, sign_in
+from testinfra.host import Host
+
+BACK = 30
+PORTAL = {"fr": "La connexion n'est pas possible pour le moment", "nl": "Aanmelden lukt nu even niet"}
+WEBMAIL = {"fr": "La messagerie web ne répond pas", "nl": "De webmail antwoordt niet"}
+CLOUD = {"fr": "Le nuage ne répond pas", "nl": "De cloud antwoordt niet"}
+DIRECTORY = {"fr": "L'annuaire des membres ne répond pas", "nl": "De ledenlijst antwoordt niet"}
+FORM = "input[name=password]"
+
+
+@contextmanager
+def down(host: Host, unit: str) -> Iterator[None]:
+    host.check_output("systemctl is-active %s", unit)
+    host.check_output("systemctl stop %s", unit)
+    try:
+        yield
+    finally:
+        host.check_output("systemctl start %s", unit)
+
+
+def says(person: Browser, words: dict[str, str], language: str, name: str) -> None:
+    """The page that is open: these words and no other language's, as an error, where the member wanted to be."""
+    person.read(words[language])
+    assert not [word for spoken, word in words.items() if spoken != language and word in person.text()], person.text()
+    assert person.driver.find_element("css selector", "html").get_attribute("lang") == language
+    assert person.status() >= 500
+    person.keep(f"down-{name}-{language}")
+    assert not person.obstacles()
+
+
+@pytest.mark.fault
+def test_without_the_database_pages_say_so_and_are_back_by_themselves(
+    coop: dict[str, Host], members: dict[str, Member], server: str, portal: str, webmail: str, cloud: str
+) -> None:
+    anna = members["anna"]
+    with ExitStack() as open_ones:
+        readers = {language: open_ones.enter_context(browser(server, language)) for language in PORTAL}
+        for reader in readers.values():
+            sign_in(reader, anna, webmail, portal)
+        others = {language: open_ones.enter_context(browser(server, language)) for language in PORTAL}
+        others["fr"].open(portal)
+        others["fr"].see(FORM)
+        with down(coop["meuse"], "postgresql@17-main"):
+            for language, other in others.items():
+                if other.driver.find_elements("css selector", FORM):
+                    other.fill({"input[name=user]": anna.login, FORM: anna.password})  # a form from before
+                else:
+                    other.open(portal)
+                says(other, PORTAL, language, "portal")
+            for language, reader in readers.items():
+                for url, words, name in ((cloud, CLOUD, "cloud"), (portal, PORTAL, "portal"), (webmail, WEBMAIL, "webmail")):
+                    reader.open(url)
+                    says(reader, words, language, name)
+                    assert reader.driver.current_url.startswith(url)
+        # nobody touches anything: a page that says so asks again
+        for reader in readers.values():
+            inbox(reader, BACK)
+        until(
+            "the portal's form", lambda: all(other.driver.find_elements("css selector", FORM) for other in others.values()), BACK
+        )
+        others["nl"].sign_in(portal, anna.login, anna.password)
+        assert others["nl"].at_home(portal)
+
+
+@pytest.mark.fault
+def test_without_the_directory_the_portal_says_so_and_is_back_by_itself(
+    coop: dict[str, Host], members: dict[str, Member], server: str, portal: str, webmail: str
+) -> None:
+    anna = members["anna"]
+    with ExitStack() as open_ones:
+        reader = open_ones.enter_context(browser(server, "fr"))
+        sign_in(reader, anna, webmail, portal)
+        others = {language: open_ones.enter_context(browser(server, language)) for language in DIRECTORY}
+        with down(coop["dyle"], "slapd"):
+            for language, other in others.items():
+                other.sign_in(portal, anna.login, anna.password)
+                says(other, DIRECTORY, language, "directory")
+            # who is signed in stays so
+            assert reader.at_home(portal)
+            reader.open(webmail)
+            inbox(reader)
+
+        def enters(other: Browser) -> bool:
+            other.sign_in(portal, anna.login, anna.password)
+            return other.at_home(portal)
+
+        for other in others.values():
+            until("they sign in again", lambda other=other: enters(other), BACK)
