@@ -253,6 +253,7 @@ CAST = {
     "lou": ("Maes", "fr", "", "present"),
     "maud": ("Willems", "de", "", "present"),
     "nora": ("Claes", "nl", "", "present"),  # who leaves
+    "ruth": ("Baert", "nl", "", "present"),  # who tries what is refused
     "otto": ("Jacobs", "nl", "", "present"),  # who forgets, and is reached elsewhere
 }
 
