@@ -1,4 +1,4 @@
-"""Killed in the middle: each message that was answered 250 is in a mailbox."""
+"""Killed: each daemon is back by itself, and each message that was answered 250 is in a mailbox."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Clients, Member, token, until
+from conftest import COOP_HOSTS, Clients, Member, lab, token, until
 from testinfra.host import Host
 
+BACK = 10  # seconds
 MESSAGES = 2000
 KILLS = (500, 1000)  # after so many answers
 # What was under way comes again (RFC 5321, 4.5.5): at each kill, of load.py's eight senders and of Postfix' eight deliveries
 DUPLICATES = MESSAGES // 100
+# Debian's own, and the way in
+SYSTEM = re.compile(r"(dbus|ssh|unattended-upgrades|systemd-.*|user@.*)\.service")
 # The daemons themselves, master processes and workers
 VICTIMS = """pkill -9 -x -f '/usr/lib/postfix/sbin/master.*'
 pkill -9 -x 'smtpd|cleanup|qmgr|lmtp|dovecot|auth|stats'"""
@@ -48,7 +51,7 @@ def test_nothing_acknowledged_is_lost(
         until(f"{count} messages are acknowledged", lambda count=count: len(acknowledged()) >= count, 120)
         killed = masters(mail_host)
         mail_host.run(VICTIMS)
-        until("Postfix and Dovecot are back by themselves", lambda killed=killed: all_new(masters(mail_host), killed), 20)
+        until("Postfix and Dovecot are back by themselves", lambda killed=killed: all_new(masters(mail_host), killed), BACK)
     until("the sender is done", lambda: world.run("! kill -0 $(cat /root/load.pid)").rc == 0, 240)
     assert len(acknowledged()) == MESSAGES, world.run("tail -n 3 /root/load.err").stdout
 
@@ -59,3 +62,45 @@ def test_nothing_acknowledged_is_lost(
     # what found Dovecot not back yet is tried again: after minimal_backoff_time, when the queue is next looked at, 2 minutes each
     until("every acknowledged message is in the mailbox", lambda: acknowledged() <= set(arrived()), 360)
     assert len(arrived()) - MESSAGES < DUPLICATES, "one in a hundred came twice"
+
+
+def running(host: Host) -> dict[str, str]:
+    """The first process of each of our services that is up."""
+    listing = host.check_output("systemctl list-units --type=service --state=active --plain --no-legend").splitlines()
+    units = [unit for unit in (line.split()[0] for line in listing) if not SYSTEM.fullmatch(unit)]
+    shown = host.check_output(f"systemctl show --property Id,MainPID {' '.join(map(re.escape, units))}")
+    found = (dict(line.split("=", 1) for line in block.splitlines()) for block in shown.split("\n\n"))
+    return {unit["Id"]: unit["MainPID"] for unit in found if unit.get("MainPID", "0") != "0"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", COOP_HOSTS)
+def test_whatever_is_killed_is_back(coop: dict[str, Host], name: str) -> None:
+    host = coop[name]
+    before = running(host)
+    assert {"unbound.service", "nginx.service", "fail2ban.service"} < set(before)
+    for unit, process in before.items():
+        host.check_output(f"kill -9 {process}")
+        until(f"{unit} is back", lambda unit=unit, process=process: running(host).get(unit, process) != process, BACK)
+    assert set(running(host)) == set(before)
+    until("nothing is down", lambda: "DOWN" not in page() and "failed units" not in page())
+
+
+def page() -> str:
+    done = lab("status")
+    assert done.returncode == 0 and "Demo member" in done.stdout, done.stderr
+    return done.stdout
+
+
+@pytest.mark.fault
+def test_the_page_of_facts_says_what_is_down(mail_host: Host) -> None:
+    def mail() -> str:
+        (row,) = re.findall(r"^mail +lesse .*$", page(), re.MULTILINE)
+        return str(row)
+
+    mail_host.check_output("systemctl stop dovecot")
+    try:
+        assert re.search("DOWN: .*993/tcp", mail()) and "25/tcp" not in mail().split("DOWN")[1]
+    finally:
+        mail_host.check_output("systemctl start dovecot")
+    until("mail is up", lambda: mail().endswith(" up"))
