@@ -311,6 +311,25 @@ class TestPasswords:
         assert Browser(browser.address, browser.trust).sign_in("bob", "another horse 8").status == 302
         assert self.change(browser, "another horse 8", PASSWORD) == "35"
 
+    def test_whoever_had_the_old_one_is_signed_out(self, browser: Browser, service: Callable[[str], Service]) -> None:
+        thief, colleague = Browser(browser.address, browser.trust), Browser(browser.address, browser.trust)
+        thief.sign_in("bob", PASSWORD)
+        colleague.sign_in("ann", PASSWORD)
+        app = service("app")
+        app.browser = thief
+        token = app.tokens(thief.get(app.authorize_url()).query["code"]).json["access_token"]
+        browser.sign_in("bob", PASSWORD)
+        assert self.change(browser, "wrong one", "another horse 8") == "39"
+        assert "Bob" in thief.get("/").text
+        assert self.change(browser, PASSWORD, "another horse 8") == "35"
+        try:
+            assert eventually(lambda: "Bob" not in thief.get("/").text, 60)
+            assert eventually(lambda: app.userinfo(token).status == 401, 60)
+            assert "Bob" in browser.get("/").text, "where it was changed one stays signed in"
+            assert "Ann Dubois" in colleague.get("/").text
+        finally:
+            assert self.change(browser, "another horse 8", PASSWORD) == "35"
+
     def ask_for_link(self, browser: Browser, whom: str) -> str:
         return browser.post("/resetpwd", browser.get("/resetpwd").fields() | {"mail": whom}).error or "72"
 

@@ -21,11 +21,7 @@ def links(world: Host, portal: str) -> list[str]:
     return found
 
 
-def test_a_forgotten_password_is_set_anew_once(
-    clients: Clients, members: dict[str, Member], world: Host, server: str, portal: str
-) -> None:
-    otto, new = members["otto"], new_password()
-    assert clients.curl(otto, "").code == 0
+def set_anew(clients: Clients, otto: Member, new: str, world: Host, server: str, portal: str) -> None:
     with browser(server, "nl") as page:
         page.open(f"{portal}resetpwd")
         page.fill({"input[name=mail]": otto.mail})
@@ -48,3 +44,24 @@ def test_a_forgotten_password_is_set_anew_once(
         page.see(".alert-danger, .alert-warning, .message-negative")
         page.keep("portal-reset-again-nl")
         assert not page.driver.find_elements("css selector", "input[name=newpassword]")
+
+
+def test_a_forgotten_password_is_set_anew_once_and_ends_what_the_old_one_began(
+    clients: Clients, members: dict[str, Member], world: Host, server: str, portal: str, webmail: str, cloud: str, devices: str
+) -> None:
+    otto = members["otto"]
+    assert clients.curl(otto, "").code == 0
+    with browser(server, "nl") as thief:
+
+        def inside(service: str) -> bool:
+            thief.open(service)
+            return thief.driver.current_url.startswith(service)
+
+        thief.sign_in(portal, otto.mail, otto.password)
+        assert thief.at_home(portal)
+        services = (webmail, cloud, devices)
+        assert all(inside(service) for service in services)
+        set_anew(clients, otto, new_password(), world, server, portal)
+        until("signed out at the portal", lambda: not thief.at_home(portal), 60)
+        for service in services:
+            until(f"signed out at {service}", lambda service=service: not inside(service), 60)
