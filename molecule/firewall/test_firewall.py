@@ -3,6 +3,8 @@
 `outside` is a network namespace in the host, joined by a cable of its own: .2 is the administrator, .77 anyone.
 """
 
+import json
+import subprocess
 import time
 
 import pytest
@@ -186,6 +188,56 @@ def test_an_alteration_by_hand_is_seen(host):
     host.check_output("systemctl reload nftables")
     assert host.run(f"{FIREWALL} status {RULESET}").rc == 0
     assert not comes_in(host, 4, 8080, ANYONE)
+
+
+def test_an_administrator_who_would_be_shut_out_gets_in_again(host, address, play, monkeypatch):
+    """All of it through the role: the administrator is this machine, and the wrong run takes another network for its own."""
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "linear")  # production's
+    machine = host.check_output("ip -4 route show default").split()[2] + "/32"
+    way = {
+        "ansible_host": address,
+        "ansible_ssh_private_key_file": "/run/perron/id_ed25519",
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+    }
+
+    def run(network, code=0):
+        rules = {"input": [{"service": "base", "proto": "tcp", "port": 22, "sources": [network]}], "output": []}
+        given = {"firewall_rules": rules, "firewall_admin_networks": [network], "firewall_confirm_seconds": 4 if code else 60}
+        done = play("molecule/firewall/administrator.yml", "-e", json.dumps(given), groups=["elsewhere"], variables=way)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def gets_in():
+        knock = ["timeout", "2", "bash", "-c", f"</dev/tcp/{address}/22"]
+        return subprocess.run(knock, check=False, capture_output=True).returncode == 0
+
+    host.check_output(f"cp {RULESET} /root/before.nft")
+    keep = f"{FIREWALL} try {{0}} 60 && {FIREWALL} confirm {{0}}"
+    try:
+        assert not gets_in()
+        # what lets this machine in at all
+        host.check_output(f"sed 's,192.0.2.2/32,{machine},' {RULESET} > /root/in.nft && {keep.format('/root/in.nft')}")
+        assert "changed=0" not in run(machine)
+        good = host.check_output("nft --stateless list table inet perron"), host.file("/etc/nftables.conf").content_string
+
+        said = run("198.51.100.0/24", code=2)
+        assert (
+            "could not get in again within 4 s" in said and "Does firewall_admin_networks hold the address you come from?" in said
+        )
+        assert "198.51.100.0/24" in host.file(RULESET).content_string, "another run than the wrong one was refused"
+        # the former rules, now and at boot
+        assert eventually(gets_in)
+        assert good == (
+            host.check_output("nft --stateless list table inet perron"),
+            host.file("/etc/nftables.conf").content_string,
+        )
+        host.check_output("nft destroy table inet perron; systemctl restart nftables")
+        assert gets_in() and host.check_output("nft --stateless list table inet perron") == good[0]
+
+        assert "changed=0" not in run(machine)
+        assert "changed=0" in run(machine)
+    finally:
+        host.check_output(f"{keep.format('/root/before.nft')} && cp /root/before.nft {RULESET}")
 
 
 def test_no_unit_failed(host):
