@@ -79,6 +79,9 @@ def test_whatever_is_killed_is_back(coop: dict[str, Host], name: str) -> None:
     host = coop[name]
     before = running(host)
     assert {"unbound.service", "nginx.service", "fail2ban.service"} < set(before)
+    # nor does systemd give up: what ends it may last
+    limits = host.check_output(f"systemctl show --value --property StartLimitIntervalUSec {' '.join(map(re.escape, before))}")
+    assert limits.split() == ["0"] * len(before), (limits, list(before))
     for unit, process in before.items():
         host.check_output(f"kill -9 {process}")
         until(f"{unit} is back", lambda unit=unit, process=process: running(host).get(unit, process) != process, BACK)
