@@ -471,6 +471,15 @@ def test_the_example_is_refused_until_it_is_replaced() -> None:
     assert all("documentation" in line or line.startswith("vault_") for line in lines), lines
 
 
+def test_what_is_remembered_of_hosts_is_nobody_else_s(tmp_path: Path) -> None:
+    """Before a host is asked for its facts, by whichever playbook: they are in files that all may read."""
+    facts = tmp_path / "facts"
+    facts.mkdir(mode=0o755)  # as Ansible makes it
+    run = play("playbooks/ds.yml", ANSIBLE_CACHE_PLUGIN_CONNECTION=str(facts))
+    assert "nothing was changed:" in run.stdout + run.stderr  # of the example's hosts
+    assert facts.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_lab_holds_once_it_has_its_secrets_which_are_made_once(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("a password of this test")
     (tmp_path / "inventory/group_vars/all").mkdir(parents=True)
