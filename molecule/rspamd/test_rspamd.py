@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from conftest import eventually
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 STRANGER, FORGER = "192.0.2.10", "192.0.2.66"
@@ -333,6 +334,15 @@ def test_the_unit_is_hardened(host: Any) -> None:
     score = host.check_output("systemd-analyze security --no-pager rspamd | tail -n 1")
     assert float(score.split(":")[1].split()[0]) <= 4.0, score
     assert set(host.check_output("systemctl show --value -p IPAddressDeny rspamd").split()) == {"0.0.0.0/0", "::/0"}
+
+
+def test_it_is_back_when_it_is_killed(host: Any) -> None:
+    before = host.check_output("systemctl show --value -p MainPID rspamd")
+    host.check_output(f"kill -9 {before}")
+    answers = "timeout 2 bash -c '</dev/tcp/127.0.0.1/11332'"
+    # its workers, which answer on without it, go at once
+    assert eventually(lambda: host.check_output("systemctl show --value -p MainPID rspamd") not in (before, "0"), 10)
+    assert eventually(lambda: host.run(answers).rc == 0, 10)
 
 
 def test_keys_are_the_daemon_s_alone(host: Any) -> None:
