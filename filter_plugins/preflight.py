@@ -18,7 +18,9 @@ import yaml
 from ansible.constants import INTERNAL_STATIC_VARS
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible.parsing.dataloader import DataLoader
+from jinja2.exceptions import TemplateError
 
 # Ansible loads filter plugins by their path; a neighbour is found only so
 sys.path.append(str(Path(__file__).parent))
@@ -67,6 +69,9 @@ VARS = ("group_vars", "host_vars")
 YAML = ("", ".json", ".yaml", ".yml")
 # Variables that were called otherwise, for one release: {old: "what replaced it"}
 RENAMED: dict[str, str] = {}
+
+# What Ansible raises for a variable that it cannot fill in; the second where it stands deeper within another
+UNEVALUATED = (AnsibleError, TemplateError)
 
 Specs = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -139,20 +144,20 @@ class Inventory:
 
     def place(self, host: str, variable: str) -> str:
         # where an inventory has overridden it, its name is still that of the file before
-        with suppress(AnsibleError):
+        with suppress(*UNEVALUATED):
             if place := _origin(self.hostvars[host].get(variable), self.root):
                 return place
         return _origin(self.names[host].get(variable, ""), self.root)
 
-    def value(self, host: str, variable: str) -> Any:
-        """What a variable is on a host; None when it has none or cannot be had, which is then a finding."""
+    def value(self, host: str, variable: str, broken: Any = None) -> Any:
+        """What a variable is on a host; None when it has none, `broken` when it cannot be had, which is then a finding."""
         if variable not in self.names[host]:
             return None
         try:
             return plain(self.hostvars[host][variable])
-        except AnsibleError as error:
+        except UNEVALUATED as error:
             self.find(f"{self.place(host, variable)}{variable}: cannot be evaluated: {error.message}", host)
-            return None
+            return broken
 
 
 def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence[str]) -> None:
@@ -186,6 +191,15 @@ def _groups(inventory: Inventory, declared: Mapping[str, Any], without: Sequence
                     f"the group '{name}' has {', '.join(inventory.groups[name])}, and '{other}' has no host: {why}; "
                     f"give '{other}' a host, or list '{name}' in coop_without, too"
                 )
+    for host in inventory.groups.get("dns", []):
+        within = [name for name in ("dns_primary", "dns_secondary") if host in inventory.groups.get(name, [])]
+        if len(within) != 1:
+            inventory.find(
+                f"{host} is in the group 'dns' and in {' and '.join(within) or 'none of those below it'}: a name server either "
+                "has the zones or is given them; put it into dns_primary or dns_secondary"
+            )
+    for host in set(inventory.groups.get("ungrouped", [])) - {"localhost"}:
+        inventory.find(f"{host} is in no group, and nothing is done there: name it below 'coop', or remove it")
     for host in {host for name in declared for host in inventory.groups[name]} - set(inventory.coop):
         inventory.find(f"{host} carries a service but is not in the group 'coop': add it")
 
@@ -285,19 +299,38 @@ def _read_by_nobody(inventory: Inventory) -> None:
             inventory.find(f"{_below(inventory.root, path)}: is read by nobody, as there is no {kind} '{name}'{hint}")
 
 
+def _texts_for_lists(name: str, value: Any, spec: Mapping[str, Any]) -> Iterator[str]:
+    """Ansible's own judge would take such a text apart at its commas, and all that uses it letter by letter."""
+    if isinstance(value, str) and spec["type"] == "list":
+        yield f"{name}: '{value}' is no list; write [{value}]"
+    for item in value if isinstance(value, list) else [value]:
+        for key, below in spec.get("options", {}).items() if isinstance(item, Mapping) else ():
+            yield from _texts_for_lists(f"{name}.{key}", item.get(key), below)
+
+
 def _specified(inventory: Inventory, host: str, entry: str) -> dict[str, Any]:
     """The host's values of the variables of one entry point, those that are not of the right kind left out."""
-    options = inventory.specs["preflight"][entry]
-    given = {name: value for name in options if (value := inventory.value(host, name)) is not None}
-    for name, spec in options.items():
-        if spec.get("required") and name not in inventory.names[host]:
-            inventory.find(f"{name}: is missing; {spec['description']}", host)
     right = {}
-    for name, value in given.items():
-        result = ArgumentSpecValidator({name: options[name]}).validate({name: value})
-        for message in result.error_messages:
-            inventory.find(f"{inventory.place(host, name)}{name}: {message}", host)
-        if not result.error_messages:
+    for name, spec in inventory.specs["preflight"][entry].items():
+        if name not in inventory.names[host]:
+            if spec.get("required"):
+                inventory.find(f"{name}: is missing; {spec['description']}", host)
+            continue
+        value = inventory.value(host, name, broken=...)
+        if value is ...:
+            continue
+        if value is None or value == "":
+            wrong = [f"{name}: nothing is said of it; remove the line, or complete it: {spec['description']}"]
+        else:
+            result = ArgumentSpecValidator({name: spec}).validate({name: value})
+            wrong = [*_texts_for_lists(name, value, spec)] or [
+                f"{name}: {'unknown key: ' if isinstance(error, UnsupportedError) else ''}{error.msg}" for error in result.errors
+            ]
+        for message in wrong:
+            place = inventory.place(host, name)
+            # of nothing Ansible does not remember the place, and that of the name may be the house's own
+            inventory.find(f"{'' if value is None and place.startswith('group_vars/') else place}{message}", host)
+        if not wrong:
             right[name] = result.validated_parameters[name]
     return right
 
@@ -344,17 +377,23 @@ def _targets(inventory: Inventory, host: str, coop: Mapping[str, Any], variable:
                 "would refuse what is sent on to them, and it would come back; name a member's, who may forward it by a filter",
                 host,
             )
+        elif name in coop.get("coop_reserved_everywhere", []):
+            inventory.find(
+                f"{inventory.place(host, variable)}{variable}: '{target}' is what coop_role_readers read, and no mailbox; "
+                "name a member's address",
+                host,
+            )
 
 
 def _readers(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
     """Mail to the addresses that others have to reach the cooperative by would be accepted, and then come back."""
-    readers = coop.get("coop_role_readers", [])
+    readers = coop.get("coop_role_readers")
     place = f"{inventory.place(host, 'coop_role_readers')}coop_role_readers"
-    if not readers and inventory.groups.get("mail"):
+    if readers == [] and inventory.groups.get("mail"):
         inventory.find(
             f"{place}: nobody reads postmaster@, abuse@ and the like; list a member's address, and make that member", host
         )
-    _targets(inventory, host, coop, "coop_role_readers", readers)
+    _targets(inventory, host, coop, "coop_role_readers", readers or [])
 
 
 def _aliases(inventory: Inventory, host: str, coop: Mapping[str, Any]) -> None:
@@ -394,6 +433,8 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
                     host,
                 )
         seen.add(name)
+    if not coop.get("coop_languages", True):
+        inventory.find(f"{inventory.place(host, 'coop_languages')}coop_languages: is empty; list at least one", host)
     zone = coop.get("coop_timezone", "UTC")
     # a controller without the database knows none, and cannot judge
     if zone not in (known := available_timezones() or {zone}):
@@ -404,6 +445,12 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
         if not isinstance(size, int | float) or size <= 0:
             inventory.find(
                 f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}: needs a size; write {{quota_gib: 5}}, in GiB", host
+            )
+        elif unknown := sorted(set(terms) - {"quota_gib"}):
+            inventory.find(
+                f"{inventory.place(host, 'coop_plans')}coop_plans.{plan}.{unknown[0]}: unknown key; a plan has quota_gib alone, "
+                "and a service says in its manifest for which plans it is (portal.plans)",
+                host,
             )
     plans, default = coop.get("coop_plans", {}), coop.get("coop_default_plan")
     if default is not None and default not in plans:
@@ -435,9 +482,15 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
     if "datacenter" not in coop:
         return []
     country = coop["datacenter"]["country"]
-    if country != coop.get("coop_country", country):
+    law = coop.get("coop_country", country)
+    for variable, code in (("coop_country", law), ("datacenter.country", country)):
+        if not re.fullmatch("[A-Z]{2}", code):
+            place = inventory.place(host, variable.partition(".")[0])
+            inventory.find(f"{place}{variable}: '{code}' is no code of ISO 3166; write two capitals, such as BE", host)
+            law = country
+    if country != law:
         inventory.find(
-            f"{inventory.place(host, 'datacenter')}datacenter.country: {country} is not {coop['coop_country']} (coop_country): "
+            f"{inventory.place(host, 'datacenter')}datacenter.country: {country} is not {law} (coop_country): "
             "members were promised that their data stays there; move the host",
             host,
         )
@@ -445,6 +498,7 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
 
 
 def _addresses(inventory: Inventory, host: str, networks: Sequence[Network]) -> None:
+    domain = str(inventory.value(host, "coop_domain"))
     if not LABEL.fullmatch(host):
         inventory.find(f"the host '{host}' is named under coop_domain: a single label of a-z, 0-9 and inner '-'")
     for variable, text in _specified(inventory, host, "host").items():
@@ -459,6 +513,12 @@ def _addresses(inventory: Inventory, host: str, networks: Sequence[Network]) -> 
         elif any(address in network for network in DOCUMENTATION_NETWORKS):
             inventory.find(
                 f"{place}{variable}: {text} is an address of documentation (RFC 5737, 3849); give the host's own", host
+            )
+        elif not address.is_global and not domain.endswith(".test") and not _bad_domain(domain):
+            inventory.find(
+                f"{place}{variable}: {text} is not reached from the Internet, which the zones would send there; give the host a "
+                "public address of its own, set on the host itself",
+                host,
             )
         elif networks and not any(address in network for network in networks):
             inventory.find(
@@ -498,12 +558,13 @@ def _zones(inventory: Inventory, house: House) -> None:
 
 
 def _secrets(inventory: Inventory, house: Mapping[str, Mapping[str, Any]]) -> None:
+    wanted = {secret["name"] for entry in house.values() for secret in entry["manifest"].get("secrets", [])}
     for service, entry in house.items():
         for secret in entry["manifest"].get("secrets", []):
             name = secret["name"]
             for host in entry["hosts"]:
                 if not inventory.value(host, name):
-                    spare = [other for other in inventory.names[host] if other.startswith("vault_")]
+                    spare = [other for other in inventory.names[host] if other.startswith("vault_") and other not in wanted]
                     inventory.find(
                         f"{name}: the secret of {service} is missing; run playbooks/secrets.yml, which makes it"
                         f"{nearest(name, spare)}",
@@ -572,6 +633,8 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     _outweighed(inventory)
     _read_by_nobody(inventory)
     without = inventory.value(first, "coop_without") or []
+    if isinstance(without, str):  # to be mended, which is said below; what is meant is clear
+        without = without.replace(",", " ").split()
     _groups(inventory, declared, without)
     for host in inventory.coop:
         networks = _cooperative(inventory, host)
@@ -581,10 +644,12 @@ def preflight_findings(hostvars: Hostvars, groups: Groups, root: str | Path = RO
     _addresses_given_twice(inventory)
     try:
         house, errors = read(inventory.hostvars, inventory.groups)
-    except AnsibleError as error:
+    except UNEVALUATED as error:
         house, errors = {}, [f"a manifest cannot be evaluated: {error.message}"]
+    domain = str(inventory.value(first, "coop_domain"))
     for message in errors:
-        inventory.find(message)
+        if domain not in message or not _bad_domain(domain):  # to be mended first; it is said there
+            inventory.find(message)
     if not errors:
         _zones(inventory, house)
     _secrets(inventory, house)

@@ -52,7 +52,23 @@ def group(name: str, *hosts: str) -> Change:
     return lambda coop: coop.groups.update({name: list(hosts)})
 
 
+def no_secondary(coop: Coop) -> None:
+    coop.groups |= {"dns": ["b"], "dns_secondary": []}
+
+
+def at_coop_be(coop: Coop) -> None:
+    """Not in a lab."""
+    networks = ["185.8.8.0/24", "2a02:8::/64"]
+    everywhere(coop_domain="coop.be", coop_member_domains=[], coop_role_readers=["anna@coop.be"])(coop)
+    everywhere(datacenter={"name": "here", "country": "BE", "networks": networks})(coop)
+    coop.mail["records"] = []
+    for number, host in enumerate("ab", 1):
+        on(host, host_ipv4=f"185.8.8.{number}", host_ipv6=f"2a02:8::{number}", rspamd_key_records=[])(coop)
+
+
 def test_a_good_inventory_holds(coop: Coop) -> None:
+    assert findings(coop) == []
+    at_coop_be(coop)
     assert findings(coop) == []
 
 
@@ -100,6 +116,36 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "maill_manifest: no role knows it, did you mean 'mail_manifest'? [a]",
     ),
     "missing": (without("coop_name", "a", "b"), "coop_name: is missing; Name of the cooperative, as members read it."),
+    "nothing": (
+        everywhere(admin_networks=None),
+        "admin_networks: nothing is said of it; remove the line, or complete it: Networks whence sysadmins",
+    ),
+    "nothing on one host": (on("b", host_ipv6=None), "host_ipv6: nothing is said of it; remove the line, or complete it: Its"),
+    "a name without a letter": (
+        everywhere(coop_name=""),
+        "coop_name: nothing is said of it; remove the line, or complete it: Name",
+    ),
+    "a text for a list": (
+        everywhere(admin_networks="10.9.0.0/24"),
+        "admin_networks: '10.9.0.0/24' is no list; write [10.9.0.0/24]",
+    ),
+    "a text for the list of readers": (
+        everywhere(coop_role_readers="anna@coop.test"),
+        "coop_role_readers: 'anna@coop.test' is no list; write [anna@coop.test]",
+    ),
+    "a text for what is not offered": (
+        lambda coop: (no_secondary(coop), everywhere(coop_without="dns_secondary,")(coop)),
+        "coop_without: 'dns_secondary,' is no list; write [dns_secondary,]",
+    ),
+    "a text for a list within": (
+        everywhere(coop_aliases=[{"mail": "info@coop.test", "targets": "anna@coop.test"}]),
+        "coop_aliases.targets: 'anna@coop.test' is no list; write [anna@coop.test]",
+    ),
+    "an unknown key": (
+        everywhere(datacenter={"name": "here", "country": "BE", "networks": ["10.1.0.0/24", "fd00:1::/64"], "network": []}),
+        "datacenter: unknown key: datacenter.network. Supported parameters include: country, name, networks.",
+    ),
+    "no language": (everywhere(coop_languages=[]), "coop_languages: is empty; list at least one"),
     "of another kind": (
         everywhere(coop_languages=["fr", "en_GB"]),
         "coop_languages: value of coop_languages must be one or more of",
@@ -113,6 +159,17 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no address": (on("b", host_ipv4="10.1.0.300"), "host_ipv4: '10.1.0.300' is no IPv4 address [b]"),
     "the other family": (on("b", host_ipv6="10.1.0.9"), "host_ipv6: '10.1.0.9' is no IPv6 address [b]"),
     "no IPv6": (without("host_ipv6", "b"), "host_ipv6: is missing; Its public IPv6 address. [b]"),
+    "reached from nowhere": (
+        lambda coop: (
+            at_coop_be(coop),
+            on(
+                "b",
+                host_ipv4="10.1.0.2",
+                datacenter={"name": "here", "country": "BE", "networks": ["10.1.0.0/24", "2a02:8::/64"]},
+            )(coop),
+        ),
+        "host_ipv4: 10.1.0.2 is not reached from the Internet, which the zones would send there; give the host a public address",
+    ),
     "given twice": (on("b", host_ipv6="fd00:1:0::1"), "host_ipv6: fd00:1::1 is a's already; give b its own"),
     "world's": (on("b", host_ipv4="10.1.0.10"), "host_ipv4: 10.1.0.10 is b's already; give world its own"),
     "a domain of one label": (everywhere(coop_domain="coop"), "coop_domain: 'coop': a domain is two labels or more"),
@@ -149,8 +206,16 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "nobody's SSH": (everywhere(admin_networks=[]), "admin_networks: is empty; list at least one network"),
     "everybody's SSH": (everywhere(admin_networks=["::/0"]), "admin_networks: ::/0 is everybody, whom"),
     "documentation, network": (everywhere(admin_networks=["198.51.100.0/28"]), "198.51.100.0/28 is a network of documentation"),
+    "a country in words": (
+        everywhere(coop_country="Belgien"),
+        "coop_country: 'Belgien' is no code of ISO 3166; write two capitals",
+    ),
     "time zone": (everywhere(coop_timezone="Europe/Brussel"), "coop_timezone: 'Europe/Brussel' is no time zone"),
     "a plan without size": (everywhere(coop_plans={"basic": {}}), "coop_plans.basic: needs a size; write {quota_gib: 5}"),
+    "a plan that says more": (
+        everywhere(coop_plans={"basic": {"quota_gib": 5, "services": ["mail"]}}),
+        "coop_plans.basic.services: unknown key; a plan has quota_gib alone",
+    ),
     "nobody who reads": (everywhere(coop_role_readers=[]), "coop_role_readers: nobody reads postmaster@, abuse@ and the like"),
     "a reader elsewhere": (
         everywhere(coop_role_readers=["anna@coop.test", "bram@famille.test", "anna@stranger.test"]),
@@ -158,6 +223,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "a reader without domain": (everywhere(coop_role_readers=["anna"]), "coop_role_readers: 'anna' is no address in coop.test"),
     "a reader without name": (everywhere(coop_role_readers=["@coop.test"]), "coop_role_readers: '@coop.test' is no address in"),
+    "a reader who is none": (
+        everywhere(coop_role_readers=["postmaster@coop.test"]),
+        "coop_role_readers: 'postmaster@coop.test' is what coop_role_readers read, and no mailbox; name a member's address",
+    ),
     "an alias that leads elsewhere": (
         everywhere(coop_aliases=[{"mail": "info@coop.test", "targets": ["bram@famille.test", "anna@stranger.test"]}]),
         "coop_aliases: 'anna@stranger.test' is no address in coop.test, famille.test: other hosts would refuse",
@@ -190,7 +259,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "an empty secret": (on("b", vault_mail_password=""), "vault_mail_password: the secret of mail is missing"),
     "a service without host": (
-        group("dns_secondary"),
+        no_secondary,
         "the group 'dns_secondary' has no host: give it one in the inventory, or list it",
     ),
     "not offered, yet there": (
@@ -198,13 +267,25 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "coop_without: says 'mail' is not offered, but it has b; take it out",
     ),
     "not offered, unknown": (everywhere(coop_without=["meet"]), "coop_without: 'meet' is no group of groups.yml"),
+    "a name server of both kinds": (
+        group("dns_secondary", "a", "b"),
+        "b is in the group 'dns' and in dns_primary and dns_secondary: a name server either has the zones or is given them",
+    ),
+    "a name server of neither kind": (
+        lambda coop: (group("dns_secondary")(coop), everywhere(coop_without=["dns_secondary"])(coop)),
+        "a is in the group 'dns' and in none of those below it: a name server either has the zones or is given them",
+    ),
+    "in no group": (
+        group("ungrouped", "world"),
+        "world is in no group, and nothing is done there: name it below 'coop', or remove",
+    ),
     "outside coop": (group("mail", "world"), "world carries a service but is not in the group 'coop': add it"),
     "a pin without checksum": (
         everywhere(upstream_pins=[PIN | {"sha256": ""}]),
         "upstream_pins: cloud.sha256: is missing; a pin needs its checksum: bin/pins set cloud 1.0.0 writes it",
     ),
     "stand-ins outside tests": (
-        everywhere(upstream_standins="/standins", coop_domain="coop.be", coop_role_readers=["anna@coop.be"]),
+        lambda coop: (at_coop_be(coop), everywhere(upstream_standins="/standins")(coop)),
         "upstream_standins: is for the lab and tests, below .test; coop.be installs the makers' own software: remove it",
     ),
     "webmail without mail": (
@@ -281,7 +362,7 @@ def test_a_misspelt_group_is_recognised(coop: Coop) -> None:
 
 
 def test_a_service_may_be_left_out_on_purpose(coop: Coop) -> None:
-    coop.groups["dns_secondary"] = []
+    no_secondary(coop)
     everywhere(coop_without=["dns_secondary"])(coop)
     assert findings(coop) == []
 
@@ -429,10 +510,16 @@ def test_a_file_that_somebody_reads_is_not_said(coop: Coop, tmp_path: Path) -> N
     hosts = ("a", "b.yml", "world/x.yml", "localhost.yml")
     places = [*(f"group_vars/{name}" for name in groups), *(f"host_vars/{name}" for name in hosts)]
     written(tmp_path / "yours", dict.fromkeys(places, "ansible_user: root\n"))
-    coop.groups["dns_secondary"] = []
+    no_secondary(coop)
     everywhere(coop_without=["dns_secondary"])(coop)
     sources(tmp_path / "yours/hosts", tmp_path / "yours")(coop)
     assert findings(coop) == []
+
+
+def test_what_is_said_of_the_domain_is_not_said_of_each_name_below_it(coop: Coop) -> None:
+    coop.mail["portal"] = {"url": "https://webmail.https://coop/", "title": dict.fromkeys(("fr", "nl", "de", "en"), "x")}
+    everywhere(coop_domain="https://coop")(coop)
+    assert [said[:29] for said in findings(coop)] == ["coop_domain: 'https://coop': "]
 
 
 def test_all_is_said_at_once(coop: Coop) -> None:
