@@ -567,6 +567,11 @@ def test_what_is_remembered_of_hosts_is_nobody_else_s(tmp_path: Path) -> None:
     assert facts.stat().st_mode & 0o777 == 0o700
 
 
+def test_an_inventory_that_is_not_there_does_not_hold() -> None:
+    run = play("playbooks/preflight.yml", "-i", "groups.yml", "-i", "inventories/prodution")
+    assert run.returncode != 0 and "inventories/prodution" in run.stdout + run.stderr
+
+
 def test_the_lab_holds_once_it_has_its_secrets_which_are_made_once(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("a password of this test")
     (tmp_path / "inventory/group_vars/all").mkdir(parents=True)
