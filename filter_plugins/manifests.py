@@ -533,6 +533,13 @@ def _is_spf(record: Mapping[str, Any]) -> bool:
     return record["type"] == "TXT" and str(record["value"]).lstrip('"').startswith("v=spf1")
 
 
+def _stands_alone(record: Mapping[str, Any]) -> str:
+    """Of which kind a record is that wants no other's beside it, such as an old provider's; SPF is apart."""
+    if record["type"] == "TXT" and not _is_spf(record):
+        return "".join(re.findall(r'^"?v=(\w+)', str(record["value"])))
+    return str(record["type"]) if record["type"] in ("MX", "NS") else ""
+
+
 def zone_flaws(house: House, hostvars: Hostvars, groups: Groups, domains: Sequence[str], records: Any) -> list[str]:
     """What will not do in the zones, as far as it is known before any host has said its keys."""
     own, errors = own_records(records, domains)
@@ -547,6 +554,11 @@ def zone_flaws(house: House, hostvars: Hostvars, groups: Groups, domains: Sequen
                 errors.append(
                     f"{OWN_RECORDS}[{index}]: '{record['name']}' of {zone} has the address of a service or host already, and "
                     "whoever asks would come to either; take the record out, or give the service another name (docs/front.md)"
+                )
+            if (kind := _stands_alone(record)) and kind in map(_stands_alone, beside):
+                errors.append(
+                    f"{OWN_RECORDS}[{index}]: '{record['name']}' of {zone} has a service's {kind} record already, and others "
+                    "would go by either, or by none; take the record out"
                 )
             if _is_spf(record) and any(map(_is_spf, beside)) and "mx" not in record["value"].split():
                 errors.append(

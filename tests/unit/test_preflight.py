@@ -84,6 +84,9 @@ def test_records_of_ones_own_hold_beside_those_of_the_services(coop: Coop) -> No
         {"name": "www", "type": "cname", "value": "site.example."},
         {"type": "TXT", "value": "v=spf1 mx include:news.test -all", "domains": "all"},
         {"name": "shop", "type": "A", "value": "10.1.0.8", "domains": "famille.test"},
+        {"name": "lists", "type": "MX", "value": "10 mx.provider.example."},
+        {"type": "TXT", "value": "site-verification=1"},
+        {"name": "other._domainkey", "type": "TXT", "value": "v=DKIM1; p=x"},
     ]
     everywhere(coop_records=own)(coop)
     assert findings(coop) == []
@@ -317,6 +320,21 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an alias where a service has its address": (
         everywhere(coop_records=[{"name": "mail", "type": "CNAME", "value": "site.example."}]),
         "coop_records[0]: 'mail' of coop.test has the address of a service or host already",
+    ),
+    "mail to another provider, too": (
+        everywhere(coop_records=[{"type": "MX", "value": "10 mx.provider.example."}]),
+        "coop_records[0]: '@' of coop.test has a service's MX record already, and others would go by either, or by none",
+    ),
+    "a name server of another provider": (
+        everywhere(coop_records=[{"type": "NS", "value": "ns.provider.example.", "domains": "famille.test"}]),
+        "coop_records[0]: '@' of famille.test has a service's NS record already",
+    ),
+    "a second policy": (
+        lambda coop: (
+            coop.mail["records"].append({"name": "_dmarc", "type": "TXT", "value": "v=DMARC1; p=reject"}),
+            everywhere(coop_records=[{"name": "_dmarc", "type": "TXT", "value": "v=DMARC1;p=none"}])(coop),
+        ),
+        "coop_records[0]: '_dmarc' of coop.test has a service's DMARC1 record already",
     ),
     "an alias and another record": (
         everywhere(
