@@ -320,7 +320,8 @@ def _specified(inventory: Inventory, host: str, entry: str) -> dict[str, Any]:
         if value is ...:
             continue
         if value is None or value == "":
-            wrong = [f"{name}: nothing is said of it; remove the line, or complete it: {spec['description']}"]
+            mend = "complete it" if spec.get("required") else "complete the line, or remove it"
+            wrong = [f"{name}: nothing is said of it; {mend}: {spec['description']}"]
         else:
             result = ArgumentSpecValidator({name: spec}).validate({name: value})
             wrong = [*_texts_for_lists(name, value, spec)] or [
@@ -463,6 +464,13 @@ def _cooperative(inventory: Inventory, host: str) -> list[Network]:
         inventory.find(
             f"{place}coop_color: '{color}': write it as #rrggbb, dark enough to write white on (contrast {READABLE})", host
         )
+    for group in coop.get("coop_groups", []):
+        if re.search(r"\s", group):
+            inventory.find(
+                f"{inventory.place(host, 'coop_groups')}coop_groups: '{group}': a member's groups are written with spaces "
+                "between; take a name without",
+                host,
+            )
     for group in inventory.value(host, SECOND_FACTOR) or []:
         if group not in (known_groups := coop.get("coop_groups", [])):
             hint = nearest(group, known_groups) or f"; name some of {', '.join(known_groups)}"

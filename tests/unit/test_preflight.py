@@ -121,12 +121,16 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "missing": (without("coop_name", "a", "b"), "coop_name: is missing; Name of the cooperative, as members read it."),
     "nothing": (
         everywhere(admin_networks=None),
-        "admin_networks: nothing is said of it; remove the line, or complete it: Networks whence sysadmins",
+        "admin_networks: nothing is said of it; complete it: Networks whence sysadmins",
     ),
-    "nothing on one host": (on("b", host_ipv6=None), "host_ipv6: nothing is said of it; remove the line, or complete it: Its"),
+    "nothing on one host": (on("b", host_ipv6=None), "host_ipv6: nothing is said of it; complete it: Its"),
     "a name without a letter": (
         everywhere(coop_name=""),
-        "coop_name: nothing is said of it; remove the line, or complete it: Name",
+        "coop_name: nothing is said of it; complete it: Name",
+    ),
+    "nothing of what may be left out": (
+        everywhere(coop_member_domains=None),
+        "coop_member_domains: nothing is said of it; complete the line, or remove it: Further domains",
     ),
     "a text for a list": (
         everywhere(admin_networks="10.9.0.0/24"),
@@ -191,6 +195,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a plan that is none": (
         everywhere(coop_default_plan="basik"),
         "coop_default_plan: 'basik' is none of coop_plans, did you mean 'basic'?",
+    ),
+    "a group's name of two words": (
+        everywhere(coop_groups=["board", "general assembly"]),
+        "coop_groups: 'general assembly': a member's groups are written with spaces between; take a name without",
     ),
     "a group that is none": (
         on("b", portal_second_factor_groups=["boards"]),
@@ -573,7 +581,9 @@ def test_the_example_is_refused_until_it_is_replaced() -> None:
     assert any(
         "inventories/production/hosts.yml" in line and "192.0.2.21 is an address of documentation" in line for line in lines
     )
-    assert all("documentation" in line or line.startswith("vault_") for line in lines), lines
+    # whose name it was would be on every page
+    assert any(re.search("inventories/production/.*: coop_name: nothing is said of it", line) for line in lines), lines
+    assert all("documentation" in line or "coop_name" in line or line.startswith("vault_") for line in lines), lines
 
 
 def test_what_is_remembered_of_hosts_is_nobody_else_s(tmp_path: Path) -> None:
