@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, urlencode
 import pytest
 from browser import browser
 from conftest import AUTH, COOP_HOSTS, REFUSED, Answer, Clients, Member, evaluated, new_password, token, until
+from test_9_cloud import forgets
 from test_9_webmail import inbox
 from testinfra.host import Host
 
@@ -84,6 +85,8 @@ def tried(
         inbox(page)
         page.open(cloud)
         page.at(cloud)
+        page.see("#header")
+        forgets(page)
         page.open(devices)
         page.at(devices)
         old = page.cookies()
