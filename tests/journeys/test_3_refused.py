@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import DATA, RCPT, Answer, Clients, Member, token, until
+from conftest import DATA, RCPT, Answer, Clients, Member, token
 from testinfra.host import Host
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -82,18 +82,11 @@ def test_a_thousand_recipients(clients: Clients, members: dict[str, Member], mai
     assert set(codes[allowed : 2 * allowed]) == {"452 4.5.3"}, answer.text[-2000:]
 
 
-def test_mail_that_fails_dmarc_under_reject(clients: Clients, members: dict[str, Member], mail_host: Host) -> None:
+def test_mail_that_fails_dmarc_under_reject(clients: Clients, members: dict[str, Member]) -> None:
     """sarah's domain says: reject what is not from our host and not signed by us."""
-    mark = token()
-    answer = at_the_door(clients, "sarah@stranger.test", members["anna"].mail, "--header", f"Message-Id: <{mark}@stranger.test>")
-    refused(answer, DATA, "554 5.7.1")
+    answer = at_the_door(clients, "sarah@stranger.test", members["anna"].mail, "--header", f"Subject: {token()}")
     # for that, and not because it looks like spam, too
-    until("the verdict is logged", lambda: verdict(mail_host, mark))
-    assert 'forced: reject "Action set by DMARC"' in verdict(mail_host, mark)
-
-
-def verdict(mail_host: Host, mark: str) -> str:
-    return mail_host.run(f"journalctl --unit rspamd --since -2min --output cat --grep 'task_write_log: id: <{mark}@'").stdout
+    refused(answer, DATA, "554 5.7.1 Neither DKIM nor SPF passes for the sender's domain,")
 
 
 def test_the_pattern_all_spam_filters_know(clients: Clients, members: dict[str, Member]) -> None:
