@@ -71,6 +71,8 @@ def tried(
         sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
         return clients.run("curl", "-sSL", "--cookie", sent, "--write-out", "%{url_effective}", url)
 
+    files = f"{cloud}remote.php/dav/files/{ruth.login}/"
+    assert clients.run("curl", "-so", "/dev/null", "-w", "%{http_code}", "-u", f"{ruth.login}:{wrong}", files).text == "401"
     # a wrong password, and a suspended member's right one
     for member, password in ((ruth, wrong), (gerda, gerda.password)):
         assert clients.curl(member, "", password=password).code == REFUSED
@@ -144,6 +146,7 @@ rm /run/journey-secrets
 """
 
 
+@pytest.mark.usefixtures("forgiven")
 @pytest.mark.parametrize("name", COOP_HOSTS)
 def test_nothing_that_opens_anything_is_kept(coop: dict[str, Host], members: dict[str, Member], tried: Tried, name: str) -> None:
     login = members["ruth"].login
