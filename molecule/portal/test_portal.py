@@ -537,12 +537,18 @@ class TestSecrets:
             tokens = client.tokens(code).json
             assert client.userinfo(tokens["access_token"]).status == 200
             secrets |= {code, client.secret} | {tokens[key] for key in tokens if key.endswith("_token")}
+            # what it does not find, or no longer
+            assert client.tokens(code).status == 400
+            unknown = "".join(sorted(code))
+            assert client.userinfo(unknown).status == 401 and client.tokens(unknown).status == 400
+            secrets.add(unknown)
         assert all(len(secret) > 8 for secret in secrets) and len(secrets) >= 14
         # the scenario's own of the directory, the database and every client ends alike
         secrets.add(service("app").secret.removeprefix("client-"))
         journal = host.check_output("journalctl --no-pager -o cat")
         log = host.check_output("zcat -f /var/log/nginx/access.log*")
         # it is there, and says who came and what was asked
+        assert "session (not said) isn't yet available" in journal
         assert "Bad password for bob" in journal and '"GET /resetpwd HTTP' in log and '"POST /oauth2/token HTTP' in log
         for where, text in (("journal", journal), ("access.log", log)):
             found = {secret for secret in secrets for form in (secret, quote(secret), quote_plus(secret)) if form in text}
