@@ -66,6 +66,11 @@ class Browser:
         status: int = self.driver.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus")
         return status
 
+    def spoken(self) -> str:
+        """The language in which it is read aloud to whoever does not see it."""
+        language: str = self.driver.execute_script("return document.documentElement.lang")
+        return language
+
     def read(self, words: str, seconds: float = 20) -> None:
         """Wait until the page, or a field of it, says that."""
         placeholders = "return [...document.querySelectorAll('[placeholder]')].map(field => field.placeholder).join(' ')"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from browser import browser
-from conftest import Member, playbook
+from conftest import Member, playbook, until
 from testinfra.host import Host
 
 
@@ -21,6 +21,7 @@ def test_a_member_signs_in(server: str, portal: str, members: dict[str, Member],
 
         page.sign_in(portal, members[name].mail, members[name].password)
         assert page.at_home(portal)
+        until("it is read aloud in it", lambda: page.spoken() == language)
         page.keep(f"portal-menu-{language}")
         assert not page.obstacles()
         assert page.hosts_asked() <= {portal.split("/")[2]}
