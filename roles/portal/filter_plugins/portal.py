@@ -57,7 +57,7 @@ CLIENT: dict[str, Any] = {
 }
 LANGUAGES = ("fr", "nl", "de", "en")
 # The role's own, in files/, each of which says what it is for; plugins of the sysadmin stand beside them
-PLUGINS = ("PerronOtherSessions", "PerronParsedPages", "PerronSecondFactorLock", "PerronUnnamedTokens")
+PLUGINS = ("PerronOtherSessions", "PerronParsedPages", "PerronSecondFactorLock")
 # Words of the messages by mail
 MAIL = ("autoMail", "click2Reset", "hello", "mailConfirmSubject", "mailSubject", "pwdChanged", "requestIssuedFromIP")
 
