@@ -133,6 +133,25 @@ def test_a_failure_is_said_by_its_command_or_by_its_message() -> None:
     assert nextcloud.what_failed({"msg": "deck was turned off", "stdout": ""}) == "deck was turned off"
 
 
+def test_a_failure_is_not_lost_in_where_it_was_thrown_and_how_far_it_was() -> None:
+    bars = "\n".join(f"   {number}/40 [->--------------------------]   {number}%" for number in range(40))
+    trace = "\n".join(f"#{number} /var/lib/nextcloud/code/33.0.3/occ(33): call()" for number in range(14))
+    said = f"Updating database schema\nTypeError: none given\nStack trace:\n{trace}\n#14 {{main}}\n"
+    failed = "Updating database schema / TypeError: none given"
+    assert nextcloud.what_failed({"rc": 1, "stdout": said, "stderr": f" Starting ...\n{bars}\n\n"}) == failed
+    assert nextcloud.what_failed({"rc": 5, "stdout": "\n".join("abcdefghijklm"), "stderr": "z"}).split(" / ") == [
+        *"defghijklm",
+        "z",
+    ]
+
+
+def test_who_was_killed_says_nothing_so_it_is_said() -> None:
+    failed = nextcloud.what_failed({"rc": 255, "stdout": "Updating database schema", "stderr": ""})
+    assert failed.startswith("Updating database schema / it was killed; journalctl -u upgrade-nextcloud")
+    fatal = "PHP Fatal error:  Allowed memory size of 536870912 bytes exhausted"
+    assert nextcloud.what_failed({"rc": 255, "stdout": "", "stderr": fatal}) == fatal
+
+
 @pytest.mark.parametrize(
     ("said", "flaws"),
     [

@@ -145,10 +145,20 @@ def room_flaws(stdout: str, directory: str) -> list[str]:
     return [f"{directory} has room for {free} MiB, a snapshot of the database may need {need}; free some, or mount a disk there"]
 
 
+# Of what Nextcloud prints, the way to where an exception was thrown, and how far something is, a line for each step of it
+NOISE = re.compile(r"\s*(#\d+ .*|Stack trace:|\d+/\d+ \[.*|Starting \.\.\.)?\s*")
+
+
 def what_failed(result: Mapping[str, Any]) -> str:
-    """Of a command what it said, as `msg` is none; Nextcloud says it last."""
-    said = "\n".join(filter(None, [str(result.get("stdout", "")).strip(), str(result.get("stderr", "")).strip()]))
-    return " / ".join((said or str(result.get("msg", ""))).splitlines()[-10:])
+    """Of a command what it said, as `msg` is none; Nextcloud says it last, on either stream."""
+    streams = [
+        [line for line in str(result.get(name, "")).splitlines() if not NOISE.fullmatch(line)] for name in ("stdout", "stderr")
+    ]
+    said = [line.strip() for stream in streams for line in stream[-10:]]
+    # so does systemd-run end; PHP, too, which says that it was fatal
+    if result.get("rc") == 255 and not any("Fatal error" in line for line in said):
+        said.append("it was killed; journalctl -u upgrade-nextcloud says by which signal")
+    return " / ".join(said or str(result.get("msg", "")).splitlines()[-10:])
 
 
 def integrity_flaws(stdout: str) -> list[str]:
