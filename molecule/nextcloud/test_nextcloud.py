@@ -782,6 +782,15 @@ def test_a_timer_runs_the_jobs(host, occ):
 # --- how it runs --------------------------------------------------------------------------------------------------------
 
 
+def test_jobs_that_are_stopped_in_the_middle_did_not_fail(host):
+    with held(host, "oc_appconfig"):
+        host.check_output("systemctl start --no-block nextcloud-cron.service")
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name <> 'holder'"
+        assert eventually(lambda: host.check_output(SQL, waiting))
+        host.check_output("systemctl stop nextcloud-cron.service")
+    assert host.run("systemctl is-failed nextcloud-cron.service").stdout.strip() == "inactive"
+
+
 def test_the_units_are_hardened(host):
     for unit in ("nextcloud-php", "nextcloud-cron", "nextcloud-members", "nextcloud-push"):
         line = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
