@@ -12,6 +12,8 @@ const REQUIRED = ['ctype', 'curl', 'dom', 'gd', 'iconv', 'json', 'libxml', 'mbst
     'SimpleXML', 'XMLReader', 'XMLWriter', 'zip', 'zlib', 'apcu', 'intl', 'bcmath', 'gmp', 'igbinary', 'imagick', 'session'];
 const SHIPPED = ['app_api', 'dav', 'federation', 'files', 'files_sharing', 'firstrunwizard', 'logreader', 'nextcloud_announcements', 'support', 'survey_client',
     'theming', 'twofactor_totp', 'updatenotification', 'weather_status'];
+// What is on by itself from a major version on, in one that is upgraded to it, too (the real one's with 33)
+const ON_SINCE = ['twofactor_totp' => 34];
 const PORTAL_SETTINGS = ['unique-uid' => 'uniqueUid', 'mapping-uid' => 'mappingUid', 'mapping-display-name' => 'mappingDisplayName',
     'mapping-email' => 'mappingEmail', 'mapping-quota' => 'mappingQuota', 'mapping-groups' => 'mappingGroups',
     'group-provisioning' => 'groupProvisioning', 'group-whitelist-regex' => 'groupWhitelistRegex',
@@ -715,7 +717,11 @@ function run(string $command, array $given, array $options): int
             : 1 - $say("Nextcloud is not installed - only a limited number of commands are available\nCommand \"$command\" is not defined.");
     }
     $apps = fn () => app_values();
-    // commands of apps are not there meanwhile
+    // commands of apps are not there meanwhile, and where results are read it is not said
+    if (!isset($options['no-warnings'])) {
+        fwrite(STDERR, needs_upgrade() ? ($command === 'upgrade' ? '' : "Nextcloud or one of the apps require upgrade - only a limited number of commands are available\n")
+            : (($config['maintenance'] ?? false) && $command !== 'maintenance:mode' ? "Nextcloud is in maintenance mode, no apps are loaded.\n" : ''));
+    }
     $oidc = ($apps()['user_oidc']['enabled'] ?? 'no') !== 'no' && !needs_upgrade() && !($config['maintenance'] ?? false);
     switch ($command) {
         case 'upgrade':
@@ -789,8 +795,9 @@ function run(string $command, array $given, array $options): int
         case 'maintenance:repair':
             return $say('Done.');
         case 'setupchecks':
-        case 'integrity:check-core':
             return $say([]);
+        case 'integrity:check-core':
+            return $config['integrity.check.disabled'] ?? false ? 2 + $say('integrity:check-core can not be used on git checkouts') : $say([]);
         default:
             return $oidc ? members_command($command, $given, $say) : 1 - $say("Command \"$command\" is not defined.");
     }
@@ -832,10 +839,7 @@ function install(array $options): int
         return 1;
     }
     file_put_contents($options['data-dir'] . '/.ncdata', "# Nextcloud data directory\n");
-    foreach (SHIPPED as $app) {
-        set_app($app, 'enabled', 'yes');
-        set_app($app, 'installed_version', app_version($app));
-    }
+    install_shipped([]);
     set_app('core', 'installedat', (string)microtime(true));
     write_config($config + ['installed' => true]);
     @unlink(config_directory() . '/CAN_INSTALL');
@@ -850,37 +854,63 @@ function migrate(int $major, string $unless = ''): void
     query("ALTER TABLE oc_appconfig ADD COLUMN $unless since_$major text");
 }
 
+/** Those that come with it and are on by themselves, unless they were ever on. */
+function install_shipped(array $apps): void
+{
+    foreach (SHIPPED as $app) {
+        if ((ON_SINCE[$app] ?? 0) <= (int)code_version() && !isset($apps[$app]['installed_version'])) {
+            set_app($app, 'enabled', 'yes');
+            set_app($app, 'installed_version', app_version($app));
+        }
+    }
+}
+
+/** It says what it does, each repair of an app draws how far it is on standard error, and what comes last is no failure's. */
 function upgrade(array $config, array $apps): int
 {
     $closed = $config['maintenance'] ?? false;
     if (!needs_upgrade()) {
-        echo $closed ? "Nextcloud is in maintenance mode\n" : "Nextcloud is already latest version\n";
+        echo $closed ? "Nextcloud is in maintenance mode\nMaybe an upgrade is already in process.\n" : "Nextcloud is already latest version\n";
         return $closed ? 2 : 0;
     }
     set_system(['maintenance' => true]);
+    echo "Setting log level to debug\n", $closed ? '' : "Turned on maintenance mode\n";
     [$was, $new] = [$config['version'], code_version()];
     try {
         if (version_compare($new, $was) < 0 || (int)$new > (int)$was + 1) {
             throw new \Exception('Updates between multiple major versions and downgrades are unsupported.');
         }
+        echo "Updating database schema\n";
         if ((int)$new > (int)$was) {
-            migrate((int)$new);
-        }
-        foreach ($apps as $app => $values) {
-            if (isset($values['installed_version']) && app_version($app)) {
-                set_app($app, 'installed_version', app_version($app));
+            try {
+                migrate((int)$new);
+            } catch (\PDOException $error) {
+                throw new \Exception('Database error when running migration ' . (int)$new . "000Date20260101000000 for app core\n"
+                    . 'An exception occurred while executing a query: ' . $error->getMessage());
             }
-            if (($values['enabled'] ?? 'no') !== 'no' && !goes_with($app, (int)$new)) {
+        }
+        echo "Updated database\n";
+        foreach ($apps as $app => $values) {
+            if (($values['enabled'] ?? 'no') === 'no') {
+                continue;
+            }
+            if (!goes_with($app, (int)$new)) {
                 set_app($app, 'enabled', 'no');
                 echo "Disabled incompatible app: $app\n";
+            } elseif (isset($values['installed_version']) && app_version($app)) {
+                echo "Updating <$app> ...\n";
+                set_app($app, 'installed_version', app_version($app));
+                fwrite(STDERR, " Starting ...\n    0/0 [>---------------------------]   0% Starting ...\n    0/0 [->--------------------------]   0%\n");
+                echo "Updated <$app> to ", app_version($app), "\n";
             }
         }
-    } catch (\Throwable $error) {
-        echo get_class($error), ': ', $error->getMessage(), "\nUpdate failed\nMaintenance mode is kept active\n";
+        install_shipped($apps);
+    } catch (\Exception $error) {
+        echo get_class($error), ': ', $error->getMessage(), "\nUpdate failed\nMaintenance mode is kept active\nResetting log level\n";
         return 5;
     }
     set_system(['version' => $new, 'maintenance' => $closed]);
-    echo 'Update successful', $closed ? "\nMaintenance mode is kept active" : '', "\n";
+    echo "Update successful\n", $closed ? 'Maintenance mode is kept active' : 'Turned off maintenance mode', "\nResetting log level\n";
     return 0;
 }
 
