@@ -123,10 +123,11 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def lab(checkout: Path, *words: str) -> subprocess.Popen[str]:
-    """A group of its own, as a terminal's shell makes it."""
+    """A group of its own, as a terminal's shell makes it, which hears Ctrl-C though these tests may run where nobody does."""
     return subprocess.Popen(
         [checkout / "bin/lab", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env=os.environ | {"PATH": f"{checkout}/stubs:{os.environ['PATH']}"},
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env=os.environ | {"PATH": f"{checkout}/stubs:{os.environ['PATH']}"},
     )  # fmt: skip
 
 

@@ -118,7 +118,8 @@ def test_settings_of_the_sysadmin_prevail(settings: dict[str, Any]) -> None:
 
 def test_plugins_of_the_sysadmin_stand_beside_the_lock(settings: dict[str, Any]) -> None:
     assert made(settings)["configuration"]["customPlugins"] == " ".join(portal.PLUGINS)
-    assert {f"{name}.pm" for name in portal.PLUGINS} == {path.name for path in (ROLE / "files").glob("*.pm")}
+    # beside them, the logger
+    assert {*portal.PLUGINS, "PerronJournal"} == {path.stem for path in (ROLE / "files").glob("*.pm")}
     settings["settings"] = {"customPlugins": "::Plugins::PublicPages"}
     assert made(settings)["configuration"]["customPlugins"] == f"{' '.join(portal.PLUGINS)} ::Plugins::PublicPages"
 
