@@ -159,14 +159,25 @@ holder() { "$root/bin/podman" inspect --format '{{index .Config.Labels "perron"}
 network() {
   "$root/bin/podman" network exists "$1" && return
   no_bridge "$2"
+  # nor does it give another the address of a container that it lost
+  [ -n "$("$root/bin/podman" ps --all --quiet)" ] || rm -f /run/containers/networks/ipam.db
   "$root/bin/podman" network create --disable-dns --ipv6 --subnet "10.89.$2.0/24" --subnet "$3" "$1" >/dev/null
 }
 
 # no_bridge THIRD: podman removes a bridge with the last container on it, and not once that container was killed
 # together with podman's own processes: a network of the same addresses could never be made again.
 no_bridge() {
-  local bridge
+  local bridge left
   for bridge in $(ip -brief -4 address show type bridge to "10.89.$1.1/32" | cut -d ' ' -f 1); do
+    # the network of a container that podman knows no more: it was ended as it removed it
+    for left in $(where_podman_lives ip -oneline link show master "$bridge" | sed -n 's/.* link-netns \(netns-[^ ]*\).*/\1/p'); do
+      "$root/bin/podman" ps --all --quiet | xargs -r "$root/bin/podman" inspect --format '{{.NetworkSettings.SandboxKey}}' |
+        grep -qF "/$left" || where_podman_lives ip netns delete "$left"
+    done
+    for _ in {1..50}; do # the kernel takes its end of the cable away in its own time
+      [ -n "$(ls "/sys/class/net/$bridge/brif")" ] || break
+      sleep 0.1 # between two looks
+    done
     [ -z "$(ls "/sys/class/net/$bridge/brif")" ] ||
       die "10.89.$1.0/24 is in use: something that is not of this project is attached to $bridge" \
         "end it, or give its network other addresses"
