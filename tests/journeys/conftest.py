@@ -79,7 +79,7 @@ class Answer:
 
 REFUSED = 67  # curl: the user name or the password was not accepted
 # swaks' exit codes: the stage at which a server refused
-TLS, AUTH, RCPT, DATA = 29, 28, 24, 26
+TLS, AUTH, MAIL, RCPT, DATA = 29, 28, 23, 24, 26
 
 
 class Clients:
