@@ -341,3 +341,13 @@ def test_a_new_role_keeps_the_conventions(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0 and "passed" in run.stdout, run.stdout
+
+
+def test_journeys_find_what_they_share() -> None:
+    """Said here in seconds, and not by the first journey, half an hour later."""
+    directory = ROOT / "tests/journeys"
+    names = [path.stem for path in directory.glob("test_*.py")]
+    run = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(names)}"], cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
